@@ -1,0 +1,85 @@
+"""What a core asks its driver to do: the list that `handle` returns (DESIGN section 5).
+
+The driver carries effects out in order and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from forces.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Open the three channels to this peer; ends in `PeerUp` or `ConnectFailed`."""
+
+    peer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """Close the channels to this peer, or give up connecting. No event follows."""
+
+    peer: int
+    abort: bool = False
+    """True: do not wait for unsent messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send on the channel that the message's type belongs to. A peer that is not up any more
+    is not an error here: its `PeerLost` is already on the way."""
+
+    peer: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Fire `TimerFired(key)` at `at_ns`. A timer of the same key is replaced."""
+
+    key: Hashable
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTimer:
+    """No error if there is none."""
+
+    key: Hashable
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Carry out datapath changes in order; ends in `ProgramDone` with the same token.
+
+    Programs are carried out one after the other, in the order they were asked for."""
+
+    token: int
+    changes: tuple[Any, ...]
+    """`fe_datapath.datapath.Change` values: opaque here."""
+    stop_on_failure: bool = True
+    """True: the changes after a failed one are not tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """Write one line of the journal, stamped with the `now` of the event being handled."""
+
+    event: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """The answer to a `Command`. `error` is a sentence for its user."""
+
+    token: int
+    value: Any = None
+    error: str | None = None
+
+
+Effect = Connect | Disconnect | Send | SetTimer | CancelTimer | Program | Journal | Deliver

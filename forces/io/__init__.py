@@ -1,0 +1,1 @@
+"""The only part of `forces` with sockets, clocks and files."""

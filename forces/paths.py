@@ -1,0 +1,91 @@
+"""Path data: which component of an LFB an operation means, and what it carries there.
+
+RFC 5810 section 7.1 (PATH-DATA, KEYINFO, FULLDATA, SPARSEDATA, RESULT), RFC 7391 (TABLERANGE,
+EXTENDEDRESULT). Contents stay opaque octets here: the model (`forces.model`) gives them a type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from forces.errors import ResultCode
+
+F_SELKEY = 0x0001
+"""Path flag: a KEYINFO follows. tcpdump and RFC 7391 read it here, Figure 18 draws 0x8000."""
+F_SELTABRANGE = 0x0002
+"""Path flag: a TABLERANGE follows (RFC 7391 section 3.1.1)."""
+TABLE_END = 0xFFFFFFFF
+"""`TableRange.end` that means the table's last row."""
+
+
+@dataclass(frozen=True, slots=True)
+class FullData:
+    """FULLDATA-TLV: every component of what the path names."""
+
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SparseData:
+    """SPARSEDATA-TLV: some components (or some rows), each as an ILV."""
+
+    items: tuple[tuple[int, bytes], ...]
+    """(component ID or row index, contents)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """RESULT-TLV: how one operation on one path ended."""
+
+    code: int
+    """8 bits; a `ResultCode` where it is a known one."""
+    value: FullData | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.code == ResultCode.SUCCESS
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendedResult:
+    """EXTENDEDRESULT-TLV (RFC 7391 section 3.2)."""
+
+    code: int
+    """32 bits."""
+    cause: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.code == ResultCode.SUCCESS
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """KEYINFO-TLV: selects the rows whose content key has this value."""
+
+    key_id: int
+    value: FullData
+
+
+@dataclass(frozen=True, slots=True)
+class TableRange:
+    """TABLERANGE-TLV: rows start..end, both included; GET and DEL only."""
+
+    start: int = 0
+    end: int = TABLE_END
+
+
+Content = FullData | SparseData | Result | ExtendedResult
+
+
+@dataclass(frozen=True, slots=True)
+class PathData:
+    """PATH-DATA-TLV. `ids` empty means the whole LFB. Either `content` or `children`, or neither;
+    a response may hold several contents only through `children`."""
+
+    ids: tuple[int, ...] = ()
+    selector: KeyInfo | TableRange | None = None
+    content: Content | None = None
+    children: tuple[PathData, ...] = ()
+    flags: int = 0
+    """As on the wire. The encoder adds the selector's bit when it is not there."""

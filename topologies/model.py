@@ -1,0 +1,80 @@
+"""A topology, after its file was checked and every address and number was assigned.
+
+Independent of everything else: the lab turns it into Mininet hosts and into the configurations of
+FE and CE processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["ce", "fe", "host"]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    name: str
+    kind: Kind
+    id: int
+    """ForCES ID of a CE (0x40000001 and up) or FE (1 and up); 0 for a host."""
+    control_address: str | None
+    """With prefix length, on `<name>-ctl`; None for a host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    node: str
+    port: int
+    """Number of the data port on its node, from 1; PHYPortID on an FE."""
+    interface: str
+    """`<node>-eth<port>`."""
+    addresses: tuple[str, ...]
+    """With prefix length. A host may have several (one subnet each); the FE opposite then has
+    one in each subnet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A data link."""
+
+    name: str
+    """`<a>-<b>`, e.g. fe1-fe2: how faults name it."""
+    a: Endpoint
+    b: Endpoint
+    cost: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A probe's way, both directions are measured."""
+
+    name: str
+    source: str
+    """Host name."""
+    destination: str
+    source_address: str
+    destination_address: str
+    """Without length. Different addresses take different paths (see the topology's drawing)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    name: str
+    description: str
+    nodes: tuple[Node, ...]
+    links: tuple[Link, ...]
+    flows: tuple[Flow, ...]
+    control_subnet: str
+    source: str
+    """Path of the file it came from."""
+
+    def of_kind(self, kind: Kind) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.kind == kind)
+
+    def node(self, name: str) -> Node:
+        """KeyError for an unknown name."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)

@@ -1,0 +1,111 @@
+"""One side of one association: liveness, heartbeats, correlators, counters.
+
+RFC 5810 section 4.3.3: heartbeats are traffic-sensitive, sent only when nothing else went that
+way for an interval, and any message from the peer is a sign of life. The same class serves an FE
+(about a CE) and a CE (about an FE). Pure: the owner asks `deadline()`, sets one timer, and calls
+`due(now)` when it fires.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from forces.header import Ack, Header, MessageType
+from forces.messages import Message, flags_for
+
+
+class Due(Enum):
+    """What time has brought."""
+
+    HEARTBEAT = "heartbeat"
+    """Nothing was sent for the heartbeat interval: send one."""
+    DEAD = "dead"
+    """Nothing was received for the dead interval: the peer is lost."""
+
+
+@dataclass(slots=True)
+class Statistics:
+    """AllCEs.Statistics (RFC 7121 section 3.1); all in messages and octets."""
+
+    recv_packets: int = 0
+    recv_err_packets: int = 0
+    recv_bytes: int = 0
+    recv_err_bytes: int = 0
+    txmit_packets: int = 0
+    txmit_err_packets: int = 0
+    txmit_bytes: int = 0
+    txmit_err_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Association:
+    own_id: int
+    peer_id: int
+    now: int
+    """ns; when the association was made."""
+    heartbeat_ns: int | None
+    """Interval of our heartbeats; None: we send none by ourselves."""
+    dead_ns: int | None
+    """Silence after which the peer is lost; None: we do not watch."""
+    statistics: Statistics = field(default_factory=Statistics)
+    last_received_ns: int = field(init=False)
+    last_sent_ns: int = field(init=False)
+    _correlator: int = 0
+
+    def __post_init__(self) -> None:
+        self.last_received_ns = self.last_sent_ns = self.now
+
+    def received(self, now: int, size: int) -> None:
+        """A well-formed message of `size` octets came; any kind of it shows life."""
+        self.last_received_ns = now
+        self.statistics.recv_packets += 1
+        self.statistics.recv_bytes += size
+
+    def refused(self, size: int) -> None:
+        """A malformed message, or a good one that this peer may not send (RFC 7121 section 3.1:
+        RecvErrPackets). Counted only: whether it shows life, `received` says."""
+        self.statistics.recv_err_packets += 1
+        self.statistics.recv_err_bytes += size
+
+    def sent(self, now: int, size: int = 0) -> None:
+        self.last_sent_ns = now
+        self.statistics.txmit_packets += 1
+        self.statistics.txmit_bytes += size
+
+    def next_correlator(self) -> int:
+        """For a request of ours; never 0."""
+        self._correlator += 1
+        return self._correlator
+
+    def deadline(self) -> int | None:
+        """When `due` has something to say next, in ns; None: never."""
+        times = []
+        if self.heartbeat_ns is not None:
+            times.append(self.last_sent_ns + self.heartbeat_ns)
+        if self.dead_ns is not None:
+            times.append(self.last_received_ns + self.dead_ns)
+        return min(times, default=None)
+
+    def due(self, now: int) -> frozenset[Due]:
+        """What is due at `now`. The owner sends the heartbeat and calls `sent`."""
+        due = set()
+        if self.dead_ns is not None and now - self.last_received_ns >= self.dead_ns:
+            due.add(Due.DEAD)
+        if self.heartbeat_ns is not None and now - self.last_sent_ns >= self.heartbeat_ns:
+            due.add(Due.HEARTBEAT)
+        return frozenset(due)
+
+    def heartbeat(self, ack: Ack = Ack.NO_ACK) -> Message:
+        """A heartbeat of ours. Only a CE may ask for an answer (RFC 5810 section 7.10)."""
+        flags = flags_for(MessageType.HEARTBEAT, ack)
+        correlator = self.next_correlator() if ack is Ack.ALWAYS_ACK else 0
+        return Message(Header(MessageType.HEARTBEAT, self.own_id, self.peer_id, correlator, flags))
+
+
+def heartbeat_answer(request: Message) -> Message | None:
+    """The FE's answer to a CE's heartbeat, due at once if AlwaysACK asks for it. Every other ACK
+    value counts as NoACK, and an answer never asks for an answer (RFC 5810 section 7.10)."""
+    if request.header.flags.ack is not Ack.ALWAYS_ACK:
+        return None
+    return Message(request.header.reply(MessageType.HEARTBEAT, flags_for(MessageType.HEARTBEAT)))

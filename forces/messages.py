@@ -1,7 +1,6 @@
-"""The ten messages of RFC 5810 section 7, as immutable values, and their wire form.
+"""The ten messages of RFC 5810 section 7, as immutable values.
 
-`encode(message)` and `decode(octets)` are exact inverses for everything that a conforming sender
-can produce. `decode` obeys the parser law: any octets give a `Message` or a `ProtocolError`.
+Their wire form is in `forces.wire`; `encode`, `decode` and `encoded_length` are there.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from forces.header import Ack, ExecMode, Flags, Header, MessageType
-from forces.paths import PathData
+from forces.paths import ExtendedResult, PathData, Result
 
 
 class OperType(IntEnum):
@@ -53,10 +52,12 @@ class TeardownReason(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One OPER-TLV. COMMIT and TRCOMP have no paths."""
+    """One OPER-TLV. COMMIT and TRCOMP have neither paths nor a result."""
 
     type: OperType
     paths: tuple[PathData, ...] = ()
+    result: Result | ExtendedResult | None = None
+    """COMMIT-RESPONSE only: it carries its RESULT without a path (RFC 5810 section 7.6.2)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,8 @@ class Result:
     code: int
     """8 bits; a `ResultCode` where it is a known one."""
     value: FullData | None = None
+    reserved: int = 0
+    """24 bits, ignored on receipt, kept for re-encoding."""
 
     @property
     def ok(self) -> bool:
@@ -53,6 +55,7 @@ class ExtendedResult:
     code: int
     """32 bits."""
     cause: str = ""
+    """UTF-8 on the wire; 32 octets at most are recommended (RFC 7391 section 3.2.3)."""
 
     @property
     def ok(self) -> bool:

@@ -1,0 +1,65 @@
+#!/bin/sh
+# Installs what the lab needs: Debian packages by apt, Python packages into .venv from the hashed
+# lock file. Called by ./ceha at the first use and by the Vagrantfile; safe to call again.
+# Usage: provision.sh [STAMP]     STAMP is kept in .venv/provisioned when all went well.
+set -eu
+
+home=$(cd -- "$(dirname -- "$0")/.." && pwd -P)
+log=$home/.venv-provision.log
+stamp=${1:-$(cat "$home/lab/provision.sh" "$home/lab/requirements.lock" "$home/lab/requirements-build.lock" | cksum)}
+
+# mininet: mnexec; libusrsctp2: SCTP where the kernel has none; the rest: tools the lab calls.
+packages="mininet libusrsctp2 iproute2 nftables tcpdump ethtool bridge-utils iputils-ping util-linux
+procps python3-venv"
+
+say() { printf 'ceha: %s\n' "$1" >&2; }
+fail() {
+    say "$1"
+    [ ! -s "$log" ] || tail -n 15 "$log" >&2
+    exit 2
+}
+
+exec 9>"$home/.venv-provision.lock" || fail "cannot write to $home"
+if command -v flock >/dev/null; then
+    flock -n 9 || { say "another ceha is preparing this machine; waiting"; flock 9; }
+fi
+[ "$(cat "$home/.venv/provisioned" 2>/dev/null)" != "$stamp" ] || exit 0
+: >"$log"
+
+missing=
+for package in $packages; do
+    case $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) in
+    *" installed") ;;
+    *) missing="$missing $package" ;;
+    esac
+done
+if [ -n "$missing" ]; then
+    command -v apt-get >/dev/null || fail "needs Debian or Ubuntu (apt-get), or these packages:$missing"
+    say "installing$missing"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update >>"$log" 2>&1 || say "apt-get update had trouble; going on with the lists there are"
+    # shellcheck disable=SC2086
+    apt-get install -y --no-install-recommends $missing >>"$log" 2>&1 || fail "apt-get could not install$missing"
+fi
+
+python=/usr/bin/python3
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+    fail "needs Python 3.11 or newer as $python (Debian 12 has it)"
+
+say "installing the Python packages into .venv (about a minute)"
+rm -rf "$home/.venv"
+export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+pip="$home/.venv/bin/python -m pip install --quiet --require-hashes"
+{
+    "$python" -m venv "$home/.venv" &&
+        # Ryu's setup wants an old setuptools: no build isolation, so that it finds the locked one.
+        $pip -r "$home/lab/requirements-build.lock" &&
+        $pip --no-build-isolation -r "$home/lab/requirements.lock"
+} >>"$log" 2>&1 || fail "pip could not install the locked packages"
+
+mkdir -p "$home/.venv/cache/matplotlib"
+"$home/.venv/bin/python" -m compileall -q "$home/forces" "$home/fe_datapath" "$home/ce" \
+    "$home/topologies" "$home/lab" "$home/experiments" >>"$log" 2>&1 || true
+printf '%s\n' "$stamp" >"$home/.venv/provisioned"
+rm -f "$log"
+say "ready"

@@ -1,0 +1,193 @@
+"""The control beacon's instrument: when did the kernel's table change (DESIGN section 3, 2).
+
+A raw RTNLGRP_IPV4_ROUTE socket in each FE's namespace, parsed by hand; shares no code with the FE
+that makes the changes. One process holds the sockets of all FEs. It is started by the fork server in
+any namespace as `lab.emulated.beacon_listener:run`. A socket filter lets only routes within
+198.18.0.0/15 through, so that programming 100,000 routes neither wakes this process nor overruns
+it; an overrun (ENOBUFS) is kept as a time at which the instrument was blind.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from array import array
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lab.emulated.clock import LISTENER_PRIORITY, become_punctual
+from lab.emulated.namespaces import network_of
+
+BEACON_DTYPE = np.dtype([("at_ns", "<i8"), ("added", "u1"), ("destination", "<u4")])
+
+_BEACON_NETWORK = 0xC6120000
+_BEACON_MASK = 0xFFFE0000
+"""198.18.0.0/15, RFC 2544's benchmarking range."""
+
+_SOL_NETLINK = 270
+_NETLINK_ADD_MEMBERSHIP = 1
+_RTNLGRP_IPV4_ROUTE = 7
+_SO_ATTACH_FILTER = 26
+_SO_RCVBUFFORCE = 33
+_RECEIVE_BUFFER_OCTETS = 16 << 20
+_RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
+_NLMSG_HEADER = struct.Struct("=IHHII")
+_RTMSG_OCTETS = 12
+_RTA_HEADER = struct.Struct("=HH")
+_RTA_DST = 1
+_MAX_EVENTS = 1_000_000
+"""Of one FE in one run: 200 beats a second, two changes each, for 40 minutes."""
+
+
+def _filter() -> bytes:
+    """cBPF: pass a message whose RTA_DST lies in the beacon's network, drop all others."""
+    find_attribute = 0xFFFFF000 + 12  # SKF_AD_OFF + SKF_AD_NLATTR: A = offset of type X from A on
+    attributes = _NLMSG_HEADER.size + _RTMSG_OCTETS
+    program = (
+        (0x00, 0, 0, attributes),  # ld #attributes
+        (0x01, 0, 0, _RTA_DST),  # ldx #RTA_DST
+        (0x20, 0, 0, find_attribute),  # ld [find_attribute]
+        (0x15, 5, 0, 0),  # jeq #0, drop (a default route has no RTA_DST)
+        (0x07, 0, 0, 0),  # tax
+        (0x40, 0, 0, _RTA_HEADER.size),  # ld [x + 4]
+        (0x54, 0, 0, _BEACON_MASK),  # and #mask
+        (0x15, 0, 1, _BEACON_NETWORK),  # jeq #network
+        (0x06, 0, 0, 0x40000),  # ret (pass)
+        (0x06, 0, 0, 0),  # ret (drop)
+    )
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
+@dataclass(slots=True)
+class _Watch:
+    """One FE's socket and record."""
+
+    fe: str
+    socket: socket.socket
+    at_ns: array[int] = field(default_factory=lambda: array("q"))
+    added: bytearray = field(default_factory=bytearray)
+    destination: array[int] = field(default_factory=lambda: array("I"))
+    blind_ns: list[int] = field(default_factory=list)
+
+    def read(self) -> None:
+        """Everything that is queued; the stamp of a datagram is taken right after its read."""
+        while True:
+            try:
+                datagram = self.socket.recv(1 << 16, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self.blind_ns.append(time.monotonic_ns())
+                continue
+            now = time.monotonic_ns()
+            for added, destination in beacon_changes(datagram):
+                if len(self.at_ns) < _MAX_EVENTS:
+                    self.at_ns.append(now)
+                    self.added.append(added)
+                    self.destination.append(destination)
+
+    def write(self, folder: str | Path, facts: Mapping[str, Any]) -> None:
+        record = np.zeros(len(self.at_ns), BEACON_DTYPE)
+        record["at_ns"] = np.frombuffer(self.at_ns, np.int64)
+        record["added"] = np.frombuffer(self.added, np.uint8)
+        record["destination"] = np.frombuffer(self.destination, np.uint32)
+        np.save(Path(folder) / f"beacon-{self.fe}.npy", record)
+        described = {
+            **facts,
+            "events": len(record),
+            "truncated": len(record) == _MAX_EVENTS,
+            "blind_ns": self.blind_ns,
+        }
+        (Path(folder) / f"beacon-{self.fe}.json").write_text(json.dumps(described) + "\n")
+
+
+def beacon_changes(datagram: bytes) -> list[tuple[bool, int]]:
+    """(added, destination) of every IPv4 route message in it that lies in the beacon's network."""
+    changes = []
+    offset = 0
+    while offset + _NLMSG_HEADER.size <= len(datagram):
+        length, kind, _flags, _sequence, _pid = _NLMSG_HEADER.unpack_from(datagram, offset)
+        if length < _NLMSG_HEADER.size or offset + length > len(datagram):
+            break
+        if kind in (_RTM_NEWROUTE, _RTM_DELROUTE):
+            attributes = offset + _NLMSG_HEADER.size + _RTMSG_OCTETS
+            destination = _destination(datagram, attributes, offset + length)
+            if destination is not None and destination & _BEACON_MASK == _BEACON_NETWORK:
+                changes.append((kind == _RTM_NEWROUTE, destination))
+        offset += (length + 3) & ~3
+    return changes
+
+
+def _destination(datagram: bytes, offset: int, end: int) -> int | None:
+    while offset + _RTA_HEADER.size <= end:
+        length, kind = _RTA_HEADER.unpack_from(datagram, offset)
+        if length < _RTA_HEADER.size or offset + length > end:
+            return None
+        if kind == _RTA_DST and length == _RTA_HEADER.size + 4:
+            return int.from_bytes(datagram[offset + 4 : offset + 8], "big")
+        offset += (length + 3) & ~3
+    return None
+
+
+def open_watch(pid: int, receive_buffer: int = _RECEIVE_BUFFER_OCTETS) -> socket.socket:
+    """A socket that hears of beacon routes in the namespace of `pid`."""
+    with network_of(pid):
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        listener = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, receive_buffer)
+        program = _filter()
+        octets = ctypes.create_string_buffer(program)
+        described = struct.pack("HL", len(program) // 8, ctypes.addressof(octets))
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
+        listener.bind((0, 0))
+        listener.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _RTNLGRP_IPV4_ROUTE)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def run(config: Mapping[str, Any]) -> None:
+    """Keys: `fes` (name -> pid in its namespace), `folder`, `run_s`; optional `fifo`, `ready` (a
+    file that is made when the sockets are open), `receive_buffer`."""
+    stopping = False
+
+    def stop(_number: int, _frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    buffer = int(config.get("receive_buffer", _RECEIVE_BUFFER_OCTETS))
+    watches = {}
+    poll = select.epoll()
+    for fe, pid in config["fes"].items():
+        watch = _Watch(fe, open_watch(int(pid), buffer))
+        watches[watch.socket.fileno()] = watch
+        poll.register(watch.socket.fileno(), select.EPOLLIN)
+    punctuality = become_punctual(int(config.get("fifo", LISTENER_PRIORITY)))
+    deadline = time.monotonic() + float(config["run_s"])
+    if ready := config.get("ready"):
+        os.close(os.open(ready, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+    while not stopping and time.monotonic() < deadline:
+        for descriptor, _events in poll.poll(0.02):
+            watches[descriptor].read()
+    for watch in watches.values():
+        watch.read()
+        watch.socket.close()
+        watch.write(config["folder"], {"listener": asdict(punctuality)})

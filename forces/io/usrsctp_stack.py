@@ -1,0 +1,397 @@
+"""libusrsctp driven by our event loop: its packets, its timers, its sockets.
+
+No-threads mode with AF_CONN addresses: packets go in by `usrsctp_conninput` and come out by a
+callback, timers are driven by `usrsctp_handle_timers`. The library is one per process; an AF_CONN
+address is our number of one path (a packet socket and a peer's address), so several transports
+can share it. What the library says in callbacks is only queued there, and handled after it
+returned: nothing of ours ever runs inside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import os
+import random
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from forces.channels import Channel
+from forces.io import usrsctp_lib as u
+from forces.io.grouping import send_buffer
+from forces.io.packet_socket import PacketSocket
+from forces.io.tml import TmlConfig
+
+TICK_S = 0.010  # the library's own resolution
+RECEIVE_BUFFER = 2 << 20
+STREAMS = 1
+BACKLOG = 128
+INIT_ATTEMPTS = 100  # our connect timeout ends it, not the library's
+SACK_DELAY_MS = 10
+SACK_FREQUENCY = 1
+"""Every packet is acknowledged at once: the default delay of 200 ms is above our RTO."""
+EPHEMERAL = range(49152, 65536)
+
+
+class PathOwner(Protocol):
+    """Who is told of associations that come in."""
+
+    config: TmlConfig
+
+    def incoming(self, assoc: Assoc, address: str) -> None:
+        """Sets `assoc.owner`, or closes it."""
+
+
+class AssocOwner(Protocol):
+    """Who is told what happens to an association."""
+
+    def on_data(self, data: bytes, ppid: int, end_of_record: bool) -> None: ...
+
+    def on_notification(self, data: bytes) -> None: ...
+
+    def on_end(self) -> None: ...
+
+    def on_room(self) -> None: ...
+
+    def on_unreachable(self, reason: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    packets: PacketSocket
+    address: str
+    owner: PathOwner
+
+
+class Assoc:
+    """One association: a one-to-one socket of the library."""
+
+    def __init__(self, stack: Stack, so: int, key: int, local_port: int, remote_port: int) -> None:
+        self.stack = stack
+        self.so: int | None = so
+        self.key = key
+        self.ports = (local_port, remote_port)
+        self.owner: AssocOwner | None = None
+        self._spa = u.SendvSpa()
+        self._spa.sndinfo.assoc_id = 0
+
+    def prepare(self, ppid: int, lifetime_ms: int) -> None:
+        """What every message of this association carries; lifetime 0: reliable."""
+        self._spa.sndinfo.ppid = socket.htonl(ppid)
+        self._spa.flags = u.SCTP_SEND_SNDINFO_VALID
+        if lifetime_ms:
+            self._spa.flags |= u.SCTP_SEND_PRINFO_VALID
+            self._spa.prinfo.policy = u.SCTP_PR_SCTP_TTL
+            self._spa.prinfo.value = lifetime_ms
+
+    def send(self, data: bytes) -> bool:
+        """False: the send buffer is full, and `on_room` follows."""
+        if self.so is None:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+        spa = self._spa
+        taken = self.stack.library.sendv(
+            *(self.so, data, len(data), None, 0),
+            *(ctypes.byref(spa), ctypes.sizeof(spa), u.SCTP_SENDV_SPA, 0),
+        )
+        if taken >= 0:
+            return True
+        number = ctypes.get_errno()
+        if number in (errno.EAGAIN, errno.EWOULDBLOCK):
+            self.stack.blocked.add(self)
+            return False
+        raise OSError(number, os.strerror(number))
+
+    def shutdown(self) -> None:
+        """Ordered end: what was sent gets there, and `on_end` or a notification follows."""
+        if self.so is not None:
+            self.stack.library.shutdown(self.so, socket.SHUT_WR)
+
+    def close(self, abort: bool) -> None:
+        """Silent and final."""
+        if self.so is None:
+            return
+        so, self.so, self.owner = self.so, None, None
+        if abort:
+            linger = struct.pack("=ii", 1, 0)
+            self.stack.library.setsockopt(
+                so, socket.SOL_SOCKET, socket.SO_LINGER, linger, len(linger)
+            )
+        self.stack.forget(self, so)
+        self.stack.library.close(so)
+
+
+class Stack:
+    """The library, once per process; `attach` gives it the loop that drives it."""
+
+    def __init__(self) -> None:
+        self.library = u.library()
+        self.paths: dict[int, Path] = {}
+        self.blocked: set[Assoc] = set()
+        self.associations: dict[int, Assoc] = {}
+        self._by_ports: dict[tuple[int, int, int], Assoc] = {}
+        self._listeners: dict[int, int] = {}
+        self._listening: set[PathOwner] = set()
+        self._said: deque[tuple[int, bytes | None, int, int]] = deque()
+        self._next_key = 1
+        self._next_port = random.choice(EPHEMERAL)
+        self._tick: asyncio.TimerHandle | None = None
+        self._attached = 0
+        self._ticked_ns = 0
+        self._loop: asyncio.AbstractEventLoop
+        self._on_output = u.ConnOutput(self._output)  # the library keeps no reference
+        self._on_receive = u.ReceiveCallback(self._receive)
+        self.library.init_nothreads(0, self._on_output, None)
+        # One address per peer: no ASCONF. No router here marks ECN.
+        for name in ("ecn_enable", "asconf_enable", "auto_asconf"):
+            getattr(self.library, f"sysctl_set_sctp_{name}")(0)
+
+    # Life
+
+    def attach(self) -> None:
+        """Begin to drive the timers; each call wants a `detach`."""
+        self._attached += 1
+        if self._attached == 1:
+            self._loop = asyncio.get_running_loop()
+            self._ticked_ns = time.monotonic_ns()
+            self._tick = self._loop.call_later(TICK_S, self._timers)
+
+    def detach(self) -> None:
+        self._attached -= 1
+        if self._attached == 0 and self._tick is not None:
+            self._tick.cancel()
+            self._said.clear()
+
+    def add_path(self, packets: PacketSocket, address: str, owner: PathOwner) -> int:
+        key = self._next_key
+        self._next_key += 1
+        self.paths[key] = Path(packets, address, owner)
+        self.library.register_address(key)
+        return key
+
+    def remove_path(self, key: int) -> None:
+        del self.paths[key]
+        self.library.deregister_address(key)
+
+    # Sockets
+
+    def listen(self, owner: PathOwner) -> None:
+        """On the three ports, for every path; `owner.incoming` follows."""
+        if not self._listening:
+            for channel in Channel:
+                so = self._socket(owner.config, channel)
+                address = u.conn_address(channel.port, None)
+                size = ctypes.sizeof(address)
+                if self.library.bind(so, address, size) or self.library.listen(so, BACKLOG):
+                    number = ctypes.get_errno()
+                    raise OSError(number, f"SCTP port {channel.port}: {os.strerror(number)}")
+                self._listeners[channel.port] = so
+        self._listening.add(owner)
+
+    def unlisten(self, owner: PathOwner) -> None:
+        self._listening.discard(owner)
+        if not self._listening:
+            for so in self._listeners.values():
+                self.library.close(so)
+            self._listeners.clear()
+
+    def dial(self, key: int, channel: Channel, config: TmlConfig, local_port: int = 0) -> Assoc:
+        """Begin an association; a notification says how it went."""
+        so = self._socket(config, channel)
+        port = local_port or self._free_port(key, channel.port)
+        for call, address in (
+            (self.library.bind, u.conn_address(port, key)),
+            (self.library.connect, u.conn_address(channel.port, key)),
+        ):
+            if call(so, address, ctypes.sizeof(address)):
+                number = ctypes.get_errno()
+                if number not in (0, errno.EINPROGRESS):
+                    self.library.close(so)
+                    raise OSError(number, os.strerror(number))
+        return self._remember(so, key, port, channel.port)
+
+    def _free_port(self, key: int, remote_port: int) -> int:
+        # Not the library's choice, because an ICMP error names the association by its ports.
+        for _ in EPHEMERAL:
+            self._next_port += 1
+            if self._next_port not in EPHEMERAL:
+                self._next_port = EPHEMERAL.start
+            if (key, self._next_port, remote_port) not in self._by_ports:
+                return self._next_port
+        raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+
+    def _socket(self, config: TmlConfig, channel: Channel) -> int:
+        so = self.library.socket(
+            u.AF_CONN, socket.SOCK_STREAM, u.IPPROTO_SCTP, self._on_receive, None, 0, None
+        )
+        if not so:
+            number = ctypes.get_errno()
+            raise OSError(number, f"usrsctp: no socket: {os.strerror(number)}")
+        self.library.set_non_blocking(so, 1)
+        self.library.option(
+            so, socket.SO_RCVBUF, u.integer(RECEIVE_BUFFER), level=socket.SOL_SOCKET
+        )
+        self.library.option(
+            so,
+            u.SCTP_INITMSG,
+            u.initmsg(STREAMS, INIT_ATTEMPTS, config.rto_max_ms),
+        )
+        self.tune(so, config, channel)
+        for kind in (
+            u.SCTP_ASSOC_CHANGE,
+            u.SCTP_SHUTDOWN_EVENT,
+            u.SCTP_PARTIAL_DELIVERY_EVENT,
+        ):
+            self.library.option(so, u.SCTP_EVENT, u.event(kind))
+        return int(so)
+
+    def tune(self, so: int, config: TmlConfig, channel: Channel) -> None:
+        """Timers and buffers; an accepted association has those of the listener until then."""
+        retransmissions = config.max_retransmissions
+        for name, value in (
+            (u.SCTP_NODELAY, u.integer(1)),
+            (
+                u.SCTP_RTOINFO,
+                u.rtoinfo(config.rto_initial_ms, config.rto_max_ms, config.rto_min_ms),
+            ),
+            (u.SCTP_ASSOCINFO, u.assocparams(retransmissions)),
+            (u.SCTP_PEER_ADDR_PARAMS, u.paddrparams(config.heartbeat_ms, retransmissions)),
+            (u.SCTP_DELAYED_SACK, u.delayed_sack(SACK_DELAY_MS, SACK_FREQUENCY)),
+        ):
+            self.library.option(so, name, value)
+        size = u.integer(send_buffer(config, channel))
+        self.library.option(so, socket.SO_SNDBUF, size, level=socket.SOL_SOCKET)
+
+    def _remember(self, so: int, key: int, local_port: int, remote_port: int) -> Assoc:
+        assoc = Assoc(self, so, key, local_port, remote_port)
+        self.associations[so] = assoc
+        self._by_ports[key, local_port, remote_port] = assoc
+        return assoc
+
+    def forget(self, assoc: Assoc, so: int) -> None:
+        self.associations.pop(so, None)
+        if self._by_ports.get((assoc.key, *assoc.ports)) is assoc:
+            del self._by_ports[(assoc.key, *assoc.ports)]
+        self.blocked.discard(assoc)
+        if self._said:  # the library may give the same number to its next socket
+            kept = [entry for entry in self._said if entry[0] != so]
+            self._said.clear()
+            self._said.extend(kept)
+
+    def _accept(self) -> None:
+        for port, listener in list(self._listeners.items()):
+            while self.library.get_events(listener) & u.SCTP_EVENT_READ:
+                address = u.SockaddrConn()
+                size = ctypes.c_uint32(ctypes.sizeof(address))
+                so = self.library.accept(listener, address, ctypes.byref(size))
+                if not so:
+                    break
+                self.library.set_non_blocking(so, 1)
+                self._accepted(int(so), address.addr, port, socket.ntohs(address.port))
+
+    def _accepted(self, so: int, key: int | None, port: int, remote_port: int) -> None:
+        path = self.paths.get(key) if key is not None else None
+        assoc = self._remember(so, key or 0, port, remote_port)
+        if path is None or path.owner not in self._listening:
+            assoc.close(abort=True)
+            return
+        try:
+            self.tune(so, path.owner.config, Channel(port - Channel.HP.port))
+        except OSError:
+            pass  # it ended already, and its notification is in the queue
+        path.owner.incoming(assoc, path.address)
+
+    # In and out
+
+    def read(self, packets: PacketSocket, key_of: Callable[[str], int | None]) -> None:
+        """What `packets` has: SCTP packets, then ICMP errors, then room in send buffers."""
+
+        def take(address: str, packet: bytes) -> None:
+            key = key_of(address)
+            if key is not None:
+                conninput(key, packet, len(packet), 0)
+
+        conninput = self.library.conninput
+        packets.receive(take)
+        self.settle()
+        for error in packets.errors():
+            key = key_of(error.address)
+            assoc = self._by_ports.get((key or 0, error.local_port, error.remote_port))
+            if assoc is not None and assoc.owner is not None:
+                assoc.owner.on_unreachable(error.reason)
+
+    def settle(self) -> None:
+        """Handle what the library has said meanwhile."""
+        while self._said:
+            so, data, ppid, flags = self._said.popleft()
+            assoc = self.associations.get(so)
+            if assoc is None:
+                self._accept()
+                assoc = self.associations.get(so)
+            if assoc is None or assoc.owner is None:
+                continue
+            if data is None:
+                assoc.owner.on_end()
+            elif flags & u.MSG_NOTIFICATION:
+                assoc.owner.on_notification(data)
+            else:
+                assoc.owner.on_data(data, ppid, bool(flags & u.MSG_EOR))
+        if self._listeners:
+            self._accept()
+        if self.blocked:
+            for assoc in list(self.blocked):
+                if assoc.so is not None and (
+                    self.library.get_events(assoc.so) & u.SCTP_EVENT_WRITE
+                ):
+                    self.blocked.discard(assoc)
+                    if assoc.owner is not None:
+                        assoc.owner.on_room()
+
+    def _timers(self) -> None:
+        elapsed = (time.monotonic_ns() - self._ticked_ns) // 1_000_000
+        self._tick = self._loop.call_later(TICK_S, self._timers)
+        if elapsed > 0:
+            self._ticked_ns += elapsed * 1_000_000
+            # After a long stop (SIGSTOP) the lost time must not come as one leap.
+            self.library.handle_timers(min(elapsed, 1000))
+            if self._said or self.blocked:
+                self.settle()
+
+    def _output(self, key: int, buffer: int, size: int, tos: int, df: int) -> int:
+        path = self.paths.get(key)
+        if path is None:
+            return errno.ENETUNREACH
+        return path.packets.send(path.address, ctypes.string_at(buffer, size))
+
+    def _receive(
+        self,
+        so: int,
+        address: u.SockStore,
+        data: int | None,
+        size: int,
+        info: u.RcvInfo,
+        flags: int,
+        ulp: int | None,
+    ) -> int:
+        octets = None
+        if data:
+            octets = ctypes.string_at(data, size)
+            self.library.free(data)
+        self._said.append((so, octets, socket.ntohl(info.ppid), flags))
+        return 1
+
+
+_stack: Stack | None = None
+
+
+def stack() -> Stack:
+    """This process's. Raises OSError when the library is not installed."""
+    global _stack
+    if _stack is None:
+        _stack = Stack()
+    return _stack

@@ -1,0 +1,68 @@
+"""The control beacon: what the kernel says about who could change it, and when nobody could.
+
+RFC 8456 section 5.4.1 takes the Controller Failover Time from the last valid frame before the gap
+to the first one after it; here the "frames" are the numbered routes that a master keeps
+installing, stamped by a netlink listener that knows nothing of ForCES.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class ControlGap:
+    """The time in which no CE changed this FE's kernel."""
+
+    last_ns: int
+    """The old master's last change."""
+    first_ns: int
+    """The new one's first."""
+    old: int
+    new: int
+    """CE numbers (two bits of the ForCES ID)."""
+
+    @property
+    def outage_ms(self) -> float:
+        return (self.first_ns - self.last_ns) / 1e6
+
+
+def changes(beacon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(instant, CE number) of each beat. Only additions count: the beat that replaces another
+    CE's row removes that one's route, which is the new master's doing."""
+    added = beacon[beacon["added"] == 1]
+    order = np.argsort(added["at_ns"], kind="stable")
+    return added["at_ns"][order], (added["destination"][order] >> 15) & 3
+
+
+def control_gap(beacon: np.ndarray, t_fault_ns: int) -> ControlGap | None:
+    """The gap around a fault; None if there were no beats before it, or none after it.
+
+    If the same CE comes back (no standby), the gap is the longest one that ends after the fault.
+    """
+    at, owner = changes(beacon)
+    before = int(np.searchsorted(at, t_fault_ns, side="right"))
+    if before == 0 or before == len(at):
+        return None
+    old = int(owner[before - 1])
+    others = np.flatnonzero(owner[before:] != old)
+    if len(others):
+        first = before + int(others[0])
+    else:
+        first = before + int(np.argmax(np.diff(at[before - 1 :])))
+    return ControlGap(int(at[first - 1]), int(at[first]), old, int(owner[first]))
+
+
+def beats_before(beacon: np.ndarray, start_ns: int, t_fault_ns: int) -> int:
+    """Beats seen while calibrating."""
+    at, _ = changes(beacon)
+    return int(np.count_nonzero((at >= start_ns) & (at < t_fault_ns)))
+
+
+def ownership_changes(beacon: np.ndarray, start_ns: int, end_ns: int) -> int:
+    """How often the hand that changes the kernel changed."""
+    at, owner = changes(beacon)
+    inside = owner[(at >= start_ns) & (at <= end_ns)]
+    return int(np.count_nonzero(np.diff(inside.astype(np.int8))))

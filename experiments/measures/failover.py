@@ -1,0 +1,124 @@
+"""dtime1, dtime2, dtime3 from the journals (DESIGN section 3; RFC 7121 section 1.1's metrics)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from experiments.measures.records import MASTER_FAULTS, PLANNED, Event, Trial
+from lab.backend import AppliedFault
+
+
+@dataclass(frozen=True, slots=True)
+class Failover:
+    """What one FE went through. An instant that did not come is None."""
+
+    fe: str
+    old_master: str
+    new_master: str | None
+    source: str | None
+    """Who noticed: `tml`, `heartbeat`, `claim`, `teardown`, `planned`."""
+    t_fault_ns: int
+    t_detect_ns: int | None
+    t_master_ns: int | None
+    t_ready_ns: int | None
+
+    @property
+    def dtime1_ms(self) -> float | None:
+        return _ms(self.t_fault_ns, self.t_detect_ns)
+
+    @property
+    def dtime2_ms(self) -> float | None:
+        return _ms(self.t_detect_ns, self.t_master_ns)
+
+    @property
+    def dtime3_ms(self) -> float | None:
+        return _ms(self.t_master_ns, self.t_ready_ns)
+
+    @property
+    def total_ms(self) -> float | None:
+        return _ms(self.t_fault_ns, self.t_ready_ns)
+
+
+def _ms(start: int | None, end: int | None) -> float | None:
+    return None if start is None or end is None else (end - start) / 1e6
+
+
+def master_at(trial: Trial, fe: str, t_ns: int) -> str | None:
+    """Whom this FE held for its master at that instant, by its own journal."""
+    name = None
+    for event in trial.of("master", fe):
+        if event.t > t_ns:
+            break
+        name = event.fields.get("ce")
+    return name
+
+
+def failing_fault(trial: Trial, fe: str) -> tuple[AppliedFault, str] | None:
+    """The first fault that takes this FE's master away, and that master."""
+    for fault in sorted(trial.description.faults, key=lambda f: f.before_ns):
+        if fault.spec.kind not in MASTER_FAULTS:
+            continue
+        master = master_at(trial, fe, fault.before_ns)
+        if master is not None and fault.target in (master, fe):
+            return fault, master
+    return None
+
+
+def must_fail_over(trial: Trial, fault: AppliedFault) -> bool:
+    """Whether an FE has to notice. A fault that heals within the dead interval need not be seen;
+    and without another CE nobody takes over unless the fault heals."""
+    settings, heal_ms = trial.description.settings, fault.spec.heal_after_ms
+    if fault.spec.kind == PLANNED:
+        return True
+    if heal_ms is None:
+        return settings.mode != "none" and len(trial.description.ces) > 1
+    return fault.spec.kind == "crash" or heal_ms > 2 * settings.cehdi_ms
+
+
+def failovers(trial: Trial) -> tuple[Failover, ...]:
+    """One for each FE whose master was hit, in the order of their names."""
+    found = []
+    for fe in trial.description.fes:
+        hit = failing_fault(trial, fe)
+        if hit is not None:
+            found.append(_failover(trial, fe, *hit))
+    return tuple(found)
+
+
+def _failover(trial: Trial, fe: str, fault: AppliedFault, old: str) -> Failover:
+    detect = next(
+        (e for e in trial.of("detect", fe) if e.t >= fault.before_ns and e.fields.get("ce") == old),
+        None,
+    )
+    if detect is None:
+        return Failover(fe, old, None, None, fault.before_ns, None, None, None)
+    master, ready = _recovery(trial, fe, detect.t)
+    return Failover(
+        fe,
+        old,
+        master.fields["ce"] if master else None,
+        detect.fields.get("source"),
+        fault.before_ns,
+        detect.t,
+        master.t if master else None,
+        ready.t if ready else None,
+    )
+
+
+def _recovery(trial: Trial, fe: str, since_ns: int) -> tuple[Event | None, Event | None]:
+    """The change of master that led to a ready one; without any, the first change. An FE may try
+    a CE that dies under it: only the one that got ready ended the outage."""
+    masters = [e for e in trial.of("master", fe) if e.t >= since_ns and e.fields.get("ce")]
+    for index, master in enumerate(masters):
+        until = masters[index + 1].t if index + 1 < len(masters) else trial.description.end_ns
+        for ready in trial.of("ready", master.fields["ce"]):
+            if ready.fields.get("fe") == fe and master.t <= ready.t <= until:
+                return master, ready
+    return (masters[0] if masters else None), None
+
+
+def of_network_element(found: tuple[Failover, ...]) -> Failover | None:
+    """The NE's failover is that of its last FE; None while an FE has not got through it."""
+    if not found or any(f.t_ready_ns is None for f in found):
+        return None
+    return max(found, key=lambda f: f.t_ready_ns or 0)

@@ -1,0 +1,75 @@
+"""The meter's checks of itself (DESIGN section 3): a meter that sees nothing is broken.
+
+Each reason is one sentence with the figure in it; any reason makes the trial `invalid`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from experiments.measures.beacon import beats_before
+from experiments.measures.probe import ProbeFigures
+from experiments.measures.records import Trial
+
+CLOCK_ERROR_MS = 1.0
+"""A packet that arrives this long before it was sent: the clock conversion is wrong."""
+
+MIN_BEATS_SHARE = 0.5
+"""Of the beats that fit into the calibration."""
+
+
+def probe_faults(figures: ProbeFigures, sender_pause_ms: float) -> Iterator[str]:
+    """Why one flow in one direction cannot be believed."""
+    name = f"{figures.flow} {figures.direction}"
+    if figures.sent == 0:
+        yield f"{name}: nothing was sent"
+        return
+    if figures.received == 0:
+        yield f"{name}: the meter saw none of {figures.sent} packets"
+        return
+    if figures.foreign:
+        yield f"{name}: {figures.foreign} received packets were never sent"
+    if figures.sent != figures.received + figures.lost:
+        yield f"{name}: sent {figures.sent} is not received + lost"
+    if figures.overflow:
+        yield f"{name}: the receiver dropped {figures.overflow} packets"
+    if figures.lost_before_fault:
+        yield f"{name}: {figures.lost_before_fault} packets lost before the fault"
+    if figures.sender_pause_ms > sender_pause_ms:
+        yield (
+            f"{name}: the sender paused {figures.sender_pause_ms:.1f} ms"
+            f" (bound {sender_pause_ms:g} ms)"
+        )
+    if figures.earliest_arrival_ms is not None and figures.earliest_arrival_ms < -CLOCK_ERROR_MS:
+        yield f"{name}: a packet arrived {-figures.earliest_arrival_ms:.1f} ms before it was sent"
+    if figures.tail_lost:
+        yield f"{name}: traffic did not come back"
+
+
+def meter_faults(trial: Trial, probes: Sequence[ProbeFigures]) -> tuple[str, ...]:
+    """Every reason not to believe this trial."""
+    about = trial.description
+    reasons = [r for p in probes for r in probe_faults(p, about.limits.sender_pause_ms)]
+    if not probes:
+        reasons.append("there are no probe records")
+    reasons += [
+        f"fault {fault.spec.kind} on {fault.target}: the check that it happened failed"
+        for fault in about.faults
+        if not fault.verified
+    ]
+    if about.must_lose and probes and not any(p.lost for p in probes):
+        reasons.append(f"the fault ({about.fault}) must lose packets and the meter saw no loss")
+    return tuple(reasons) + tuple(_beacon_faults(trial))
+
+
+def _beacon_faults(trial: Trial) -> Iterator[str]:
+    about = trial.description
+    if not about.settings.beacon_ms:
+        return
+    t_fault = trial.t_fault_ns if trial.t_fault_ns is not None else about.end_ns
+    fitting = (t_fault - about.start_ns) / 1e6 / about.settings.beacon_ms
+    for fe in about.fes:
+        beacon = trial.beacons.get(fe)
+        seen = 0 if beacon is None else beats_before(beacon, about.start_ns, t_fault)
+        if seen < fitting * MIN_BEATS_SHARE:
+            yield f"beacon of {fe}: {seen} of about {fitting:.0f} beats seen before the fault"

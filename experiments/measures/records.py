@@ -1,0 +1,208 @@
+"""A trial's raw records, read from its folder (docs/seams.md, "A trial's folder")."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lab.backend import AppliedFault, CellSettings, FaultSpec
+
+TX = np.dtype([("seq", "u8"), ("due_ns", "i8"), ("sent_ns", "i8")])
+RX = np.dtype([("seq", "u8"), ("sent_ns", "i8"), ("kernel_ns", "i8")])
+BEACON = np.dtype([("at_ns", "i8"), ("added", "u1"), ("destination", "u4")])
+
+MAX_JOURNAL_LINES = 1_000_000
+"""Per file: a journal that grew beyond this is a fault of its writer, not something to read."""
+
+PLANNED = "planned-switch"
+MASTER_FAULTS = frozenset({"crash", "hang", "isolate-carrier", "isolate-silent", PLANNED})
+"""Fault kinds that take a CE away from FEs; any other kind leaves dtime1..3 empty."""
+
+
+class RecordError(Exception):
+    """A trial's folder is not what a back end leaves: one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds that the verdicts use; every report states them."""
+
+    jitter_ms: float = 5.0
+    """How far journal and beacon may differ beyond one beacon interval."""
+    sender_pause_ms: float = 10.0
+    """Longest silence of a probe's sender."""
+    fault_margin_ms: float = 2.0
+    """A packet sent this shortly before the fault may still be on its way when it strikes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """The part of `trial.json` that the measures need; the runner writes it."""
+
+    cell: str
+    trial: int
+    seed: int
+    warmup: bool
+    fault: str
+    """Name of the cell's fault schedule."""
+    settings: CellSettings
+    faults: tuple[AppliedFault, ...]
+    start_ns: int
+    end_ns: int
+    calibrate_ms: float
+    observe_ms: float
+    must_lose: bool
+    """The fault cannot leave the data path whole: a meter that saw no loss is blind."""
+    fes: tuple[str, ...]
+    ces: Mapping[str, int]
+    """Name to ForCES ID."""
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a journal."""
+
+    t: int
+    node: str
+    event: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One flow in one direction."""
+
+    flow: str
+    direction: str
+    """`fwd` or `rev`."""
+    pps: float
+    overflow: int
+    """Packets that the receiving socket dropped for want of room."""
+    tx: np.ndarray
+    rx: np.ndarray
+
+    @property
+    def name(self) -> str:
+        return f"{self.flow} {self.direction}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Everything that one trial left behind."""
+
+    folder: Path
+    description: Description
+    events: tuple[Event, ...]
+    """Of all nodes, in order of time."""
+    probes: tuple[Probe, ...]
+    beacons: Mapping[str, np.ndarray]
+    """FE -> changes the kernel announced."""
+    kernels: Mapping[str, Mapping[str, Any]]
+    """FE -> the lab's comparison of kernel and master at the end (`kernel-<fe>.json`)."""
+
+    @property
+    def t_fault_ns(self) -> int | None:
+        """The first fault of the schedule."""
+        return min((f.before_ns for f in self.description.faults), default=None)
+
+    def of(self, event: str, node: str | None = None) -> Iterator[Event]:
+        """The events of one kind, optionally of one node, in order of time."""
+        return (e for e in self.events if e.event == event and node in (None, e.node))
+
+
+def describe(description: Description) -> dict[str, Any]:
+    """As JSON; `read_description` is the inverse."""
+    return asdict(description) | {"ces": dict(description.ces)}
+
+
+def read_description(folder: Path) -> Description:
+    try:
+        raw = json.loads((folder / "trial.json").read_text())
+        known = {name: raw[name] for name in Description.__dataclass_fields__}
+        faults = tuple(
+            AppliedFault(**(fault | {"spec": FaultSpec(**fault["spec"])}))
+            for fault in known.pop("faults")
+        )
+        return Description(
+            **(
+                known
+                | {
+                    "settings": CellSettings(**known["settings"]),
+                    "limits": Limits(**known["limits"]),
+                    "faults": faults,
+                    "fes": tuple(known["fes"]),
+                }
+            )
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{folder}/trial.json: {error}") from None
+
+
+def read_journal(path: Path) -> list[Event]:
+    """A last line without its end is dropped: its writer was killed in the middle of it."""
+    events = []
+    lines = path.read_bytes().split(b"\n")
+    if len(lines) > MAX_JOURNAL_LINES:
+        raise RecordError(f"{path}: more than {MAX_JOURNAL_LINES} lines")
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            raw = json.loads(line)
+            events.append(Event(int(raw.pop("t")), raw.pop("node"), raw.pop("event"), raw))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise RecordError(f"{path}:{number}: not a journal line") from None
+    return events
+
+
+def _array(path: Path, dtype: np.dtype[Any]) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+        return array[list(dtype.names or ())].astype(dtype)
+    except (OSError, ValueError, KeyError, EOFError, TypeError, IndexError) as error:
+        raise RecordError(f"{path}: {error}") from None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path}: {error}") from None
+    if not isinstance(value, dict):
+        raise RecordError(f"{path}: an object was expected")
+    return value
+
+
+def _probes(folder: Path) -> Iterator[Probe]:
+    for path in sorted(folder.glob("probe-*-[fr][we][dv].json")):
+        stem = path.name.removesuffix(".json")
+        flow, _, direction = stem.removeprefix("probe-").rpartition("-")
+        about = _json(path)
+        yield Probe(
+            flow,
+            direction,
+            float(about.get("pps", 0)),
+            int(about.get("overflow", 0)),
+            _array(folder / f"{stem}.tx.npy", TX),
+            _array(folder / f"{stem}.rx.npy", RX),
+        )
+
+
+def read_trial(folder: Path) -> Trial:
+    """RecordError if something is missing or is not what it should be."""
+    description = read_description(folder)
+    events = [e for path in sorted(folder.glob("*.journal.jsonl")) for e in read_journal(path)]
+    events.sort(key=lambda e: e.t)
+    beacons = {
+        path.name.removeprefix("beacon-").removesuffix(".npy"): _array(path, BEACON)
+        for path in sorted(folder.glob("beacon-*.npy"))
+    }
+    kernels = {
+        path.name.removeprefix("kernel-").removesuffix(".json"): _json(path)
+        for path in sorted(folder.glob("kernel-*.json"))
+    }
+    return Trial(folder, description, tuple(events), tuple(_probes(folder)), beacons, kernels)

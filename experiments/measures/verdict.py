@@ -1,0 +1,172 @@
+"""One trial's figures and its verdict (DESIGN section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from experiments.measures.beacon import ControlGap, control_gap
+from experiments.measures.failover import (
+    Failover,
+    failovers,
+    must_fail_over,
+    of_network_element,
+)
+from experiments.measures.invariants import violations
+from experiments.measures.meter import meter_faults
+from experiments.measures.probe import ProbeFigures, measure
+from experiments.measures.records import (
+    MASTER_FAULTS,
+    Description,
+    RecordError,
+    Trial,
+    read_trial,
+)
+
+Verdict = Literal["ok", "disagree", "invalid", "violated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one trial says."""
+
+    description: Description
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    """Why it is not `ok`; all of them, also those that a worse verdict hides."""
+    failovers: tuple[Failover, ...] = ()
+    ne: Failover | None = None
+    """Of the last FE."""
+    gaps: Mapping[str, ControlGap] | None = None
+    """FE -> control outage, for FEs whose master was hit."""
+    probes: tuple[ProbeFigures, ...] = ()
+    tml: str = ""
+    """The transport that was really used."""
+
+    @property
+    def control_outage_ms(self) -> float | None:
+        """The longest of all FEs."""
+        return max((gap.outage_ms for gap in (self.gaps or {}).values()), default=None)
+
+    @property
+    def data_sent(self) -> int:
+        return sum(p.sent for p in self.probes)
+
+    @property
+    def data_lost(self) -> int:
+        return sum(p.lost for p in self.probes)
+
+    @property
+    def data_outage_ms(self) -> float | None:
+        """Loss-derived, of the flow and direction that suffered most."""
+        return max((p.outage_ms for p in self.probes), default=None)
+
+    @property
+    def disruptions(self) -> int:
+        return sum(p.disruptions for p in self.probes)
+
+    @property
+    def detected_by(self) -> str:
+        """The source at the last FE; without a whole failover, at whichever FEs noticed."""
+        if self.ne is not None:
+            return self.ne.source or ""
+        return "+".join(sorted({f.source for f in self.failovers if f.source}))
+
+
+def judge(folder: Path, description: Description) -> Outcome:
+    """The outcome of the trial in this folder; records that cannot be read make it `invalid`."""
+    try:
+        return measure_trial(read_trial(folder))
+    except RecordError as error:
+        return Outcome(description, "invalid", (f"records: {error}",))
+
+
+def measure_trial(trial: Trial) -> Outcome:
+    """A pure function of the raw records."""
+    about = trial.description
+    probes = tuple(measure(p, trial.t_fault_ns, about.limits.fault_margin_ms) for p in trial.probes)
+    found = failovers(trial)
+    gaps = _gaps(trial, found)
+    blind = meter_faults(trial, probes)
+    # Loss is evidence against an invariant only if the meter that saw it is sound.
+    broken = violations(trial, found, probes if not blind else ()) + _unfinished(trial, found)
+    missing, unequal = _agreement(trial, found, gaps)
+    invalid = blind + missing
+    verdict: Verdict = (
+        "violated" if broken else "invalid" if invalid else "disagree" if unequal else "ok"
+    )
+    return Outcome(
+        about,
+        verdict,
+        broken + invalid + unequal,
+        found,
+        of_network_element(found),
+        gaps,
+        probes,
+        _transport(trial),
+    )
+
+
+def _gaps(trial: Trial, found: tuple[Failover, ...]) -> dict[str, ControlGap]:
+    gaps = {}
+    for failover in found:
+        beacon = trial.beacons.get(failover.fe)
+        if beacon is not None and failover.t_detect_ns is not None:
+            gap = control_gap(beacon, failover.t_fault_ns)
+            if gap is not None:
+                gaps[failover.fe] = gap
+    return gaps
+
+
+def _agreement(
+    trial: Trial, found: tuple[Failover, ...], gaps: Mapping[str, ControlGap]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Invariant 9: (what could not be compared, what differs)."""
+    about = trial.description
+    if not about.settings.beacon_ms:
+        return (), ()
+    tolerance = about.settings.beacon_ms + about.limits.jitter_ms
+    missing, unequal = [], []
+    for failover in found:
+        if failover.total_ms is None:
+            continue
+        gap = gaps.get(failover.fe)
+        if gap is None:
+            missing.append(f"beacon of {failover.fe}: no beat after the fault")
+        elif abs(gap.outage_ms - failover.total_ms) > tolerance:
+            unequal.append(
+                f"{failover.fe}: dtime1+2+3 is {failover.total_ms:.1f} ms, the beacon's gap"
+                f" {gap.outage_ms:.1f} ms (tolerance {tolerance:g} ms)"
+            )
+    return tuple(missing), tuple(unequal)
+
+
+def _unfinished(trial: Trial, found: tuple[Failover, ...]) -> tuple[str, ...]:
+    """Invariant 8, the part one trial can show: a ready master within the observed time."""
+    reasons = []
+    for failover in found:
+        fault = next(
+            f
+            for f in trial.description.faults
+            if f.before_ns == failover.t_fault_ns and f.spec.kind in MASTER_FAULTS
+        )
+        if failover.t_ready_ns is None and must_fail_over(trial, fault):
+            lacking = (
+                "did not notice the loss of its master"
+                if failover.t_detect_ns is None
+                else "found no new master"
+                if failover.t_master_ns is None
+                else f"got no ready master (last: {failover.new_master})"
+            )
+            reasons.append(
+                f"invariant 8: {failover.fe} {lacking} within"
+                f" {trial.description.observe_ms:g} ms of the fault"
+            )
+    return tuple(reasons)
+
+
+def _transport(trial: Trial) -> str:
+    names = {str(e.fields["tml"]) for e in trial.of("start") if e.fields.get("tml")}
+    return "+".join(sorted(names)) or trial.description.settings.tml

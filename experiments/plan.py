@@ -1,0 +1,134 @@
+"""What will be run, in which order: a pure function of scenario and seed.
+
+Warm-ups first, then rounds: in each round every cell once, in an order drawn anew. Drift of the
+machine thus falls on all cells alike, and an interrupted run has measured all of them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from lab.backend import CellSettings, FaultSpec
+
+PLAN_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One combination of settings and faults; its trials are repetitions of the same thing."""
+
+    name: str
+    settings: CellSettings
+    fault: str
+    """Name of the schedule."""
+    faults: tuple[FaultSpec, ...]
+    trials: int
+    calibrate_ms: float
+    observe_ms: float
+    must_lose: bool
+    expect: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTrial:
+    number: int
+    """From 1, over the whole run; names the folder."""
+    cell: str
+    seed: int
+    warmup: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    scenario: str
+    topology: str
+    seed: int
+    cells: tuple[Cell, ...]
+    trials: tuple[PlannedTrial, ...]
+
+    def cell(self, name: str) -> Cell:
+        """KeyError for an unknown name."""
+        for cell in self.cells:
+            if cell.name == name:
+                return cell
+        raise KeyError(name)
+
+    def seconds(self, overhead_s: float) -> float:
+        """What the trials take, if each costs this much beside its own time."""
+        return sum(
+            overhead_s + (self.cell(t.cell).calibrate_ms + self.cell(t.cell).observe_ms) / 1000
+            for t in self.trials
+        )
+
+
+def make_plan(
+    scenario: str,
+    topology: str,
+    cells: Sequence[Cell],
+    seed: int,
+    warmup: int,
+    trials: int | None = None,
+) -> Plan:
+    """`trials` overrides what the cells say."""
+    rng = random.Random(seed)
+    if trials is not None:
+        cells = [replace(cell, trials=trials) for cell in cells]
+    order: list[tuple[str, bool]] = []
+    for _ in range(warmup):
+        order += [(cell.name, True) for cell in _shuffled(cells, rng)]
+    for number in range(max((cell.trials for cell in cells), default=0)):
+        due = [cell for cell in cells if number < cell.trials]
+        order += [(cell.name, False) for cell in _shuffled(due, rng)]
+    planned = tuple(
+        PlannedTrial(number, name, rng.getrandbits(32), is_warmup)
+        for number, (name, is_warmup) in enumerate(order, 1)
+    )
+    return Plan(scenario, topology, seed, tuple(cells), planned)
+
+
+def with_extra(plan: Plan, cells: Sequence[str]) -> Plan:
+    """One more trial for each of these cells, in a seeded order, after all others."""
+    first = len(plan.trials) + 1
+    rng = random.Random(f"{plan.seed}/{first}")
+    extra = tuple(
+        PlannedTrial(first + i, name, rng.getrandbits(32))
+        for i, name in enumerate(_shuffled(cells, rng))
+    )
+    return replace(plan, trials=plan.trials + extra)
+
+
+def _shuffled(items: Sequence[Any], rng: random.Random) -> list[Any]:
+    order = list(items)
+    rng.shuffle(order)
+    return order
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    return {"version": PLAN_VERSION} | asdict(plan)
+
+
+def from_json(raw: dict[str, Any]) -> Plan:
+    """The inverse of `as_json`. ValueError if it is not a plan of this version."""
+    if raw.get("version") != PLAN_VERSION:
+        raise ValueError(f"not a plan of version {PLAN_VERSION}")
+    try:
+        cells = tuple(
+            Cell(
+                **(
+                    cell
+                    | {
+                        "settings": CellSettings(**cell["settings"]),
+                        "faults": tuple(FaultSpec(**fault) for fault in cell["faults"]),
+                        "expect": tuple(cell["expect"]),
+                    }
+                )
+            )
+            for cell in raw["cells"]
+        )
+        trials = tuple(PlannedTrial(**trial) for trial in raw["trials"])
+        return Plan(raw["scenario"], raw["topology"], raw["seed"], cells, trials)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a plan: {error}") from None

@@ -1,0 +1,70 @@
+"""The table at the end of a run: what each cell came to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from experiments.expectations import Checked
+from experiments.results import CellResult
+from experiments.statistics import Summary
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+HEADINGS = ("cell", "n", "verdicts", "dtime1", "dtime2", "dtime3", "lost", "control outage")
+
+
+def median_and_max(summary: Summary, digits: int = 1) -> str:
+    """`12.3 / 15.0`; nothing if it does not apply."""
+    if summary.median is None or summary.max is None:
+        return "–"
+    return f"{summary.median:.{digits}f} / {summary.max:.{digits}f}"
+
+
+def verdicts(result: CellResult) -> str:
+    """`10 ok, 1 invalid`: whatever occurred."""
+    return ", ".join(f"{count} {name}" for name, count in result.counts.items() if count) or "none"
+
+
+def packets(result: CellResult) -> str:
+    """Lost of sent; if none, how small the loss ratio certainly is (rule of three)."""
+    if result.sent == 0:
+        return "–"
+    if result.loss_bound is not None:
+        return f"0 of {result.sent} (< {result.loss_bound:.1e})"
+    return f"{result.lost} of {result.sent}"
+
+
+def cells(results: Sequence[CellResult]) -> list[tuple[str, ...]]:
+    return [
+        (
+            result.cell.name,
+            str(result.counts["ok"]),
+            verdicts(result),
+            *(median_and_max(result.metrics[f"dtime{i}_ms"]) for i in (1, 2, 3)),
+            packets(result),
+            median_and_max(result.metrics["control_outage_ms"]),
+        )
+        for result in results
+    ]
+
+
+def table(results: Sequence[CellResult]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, caption="times in ms: median / max of the ok trials")
+    for index, heading in enumerate(HEADINGS):
+        left = heading in ("cell", "verdicts")
+        made.add_column(
+            heading, justify="left" if left else "right", style="bold" if index == 0 else None
+        )
+    for line in cells(results):
+        made.add_row(*line)
+    return made
+
+
+def failed(checked: Sequence[Checked]) -> list[str]:
+    """A line for each expectation that did not hold."""
+    return [f"{c.cell}: expected {c.expression} ({c.values})" for c in checked if c.held is False]

@@ -1,0 +1,225 @@
+"""Every verdict against a truth that is known: the synthetic laboratory has knobs for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.experiments.conftest import Make
+from tests.experiments.synthetic import Knobs
+
+
+def test_dtimes_are_those_of_the_last_fe_and_the_beacon_agrees(make: Make) -> None:
+    outcome = make(Knobs(dtime1_ms=20, dtime2_ms=6, dtime3_ms=9, spread_ms=1))
+    assert outcome.verdict == "ok", outcome.reasons
+    assert outcome.ne is not None
+    assert outcome.ne.fe == "fe4"
+    assert outcome.ne.dtime1_ms == pytest.approx(20)
+    assert outcome.ne.dtime2_ms == pytest.approx(9)
+    assert outcome.ne.dtime3_ms == pytest.approx(9)
+    assert [f.dtime2_ms for f in outcome.failovers] == pytest.approx([6, 7, 8, 9])
+    assert outcome.control_outage_ms == pytest.approx(38, abs=6)
+    assert outcome.detected_by == "tml"
+    assert outcome.tml == "memory"
+    assert (outcome.data_lost, outcome.data_outage_ms) == (0, 0.0)
+
+
+def test_without_a_standby_the_restarted_master_ends_the_outage(make: Make) -> None:
+    outcome = make(Knobs(dtime2_ms=320, dtime3_ms=30), mode="none", heal_after_ms=300)
+    assert outcome.verdict == "ok", outcome.reasons
+    assert outcome.ne is not None
+    assert (outcome.ne.old_master, outcome.ne.new_master) == ("ce1", "ce1")
+    assert outcome.control_outage_ms == pytest.approx(370, abs=6)
+
+
+def test_planned_switch_is_detected_when_set_ceid_is_processed(make: Make) -> None:
+    outcome = make(Knobs(dtime1_ms=0.7), fault="planned-switch", mode="hot")
+    assert outcome.verdict == "ok", outcome.reasons
+    assert outcome.detected_by == "planned"
+    assert outcome.ne is not None
+    assert outcome.ne.dtime1_ms == pytest.approx(0.7)
+
+
+def test_a_link_cut_has_packets_to_lose_and_no_dtimes(make: Make) -> None:
+    knobs = Knobs(outages=(("a", "fwd", 2, 12), ("a", "rev", 2, 4)))
+    outcome = make(knobs, fault="link-cut", must_lose=True)
+    assert outcome.verdict == "ok", outcome.reasons
+    assert outcome.ne is None
+    assert outcome.control_outage_ms is None
+    assert outcome.data_lost == 16
+    assert outcome.data_outage_ms == pytest.approx(12)
+    assert outcome.disruptions == 2
+
+
+def test_policy_0_loses_the_whole_outage(make: Make) -> None:
+    outcome = make(Knobs(dtime1_ms=20, dtime2_ms=30, dtime3_ms=9), policy=0, must_lose=True)
+    assert outcome.verdict == "ok", outcome.reasons
+    assert outcome.data_outage_ms == pytest.approx(39, abs=1)
+    assert outcome.data_lost == pytest.approx(4 * 39, abs=4)
+
+
+def test_beacon_gap_beyond_interval_and_jitter_is_disagree(make: Make) -> None:
+    assert make(Knobs(beacon_extra_ms=4)).verdict == "ok"
+    outcome = make(Knobs(beacon_extra_ms=25))
+    assert outcome.verdict == "disagree"
+    assert "the beacon's gap" in outcome.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("knobs", "why"),
+    [
+        (Knobs(dead_flow="a"), "the meter saw none of"),
+        (Knobs(receiver_ends_ms=200), "traffic did not come back"),
+        (Knobs(sender_pause_ms=15), "the sender paused 1"),
+        (Knobs(overflow=3), "the receiver dropped 3 packets"),
+        (Knobs(calibration_loss=2), "2 packets lost before the fault"),
+        (Knobs(foreign=4), "4 received packets were never sent"),
+        (Knobs(blind_beacon="fe3"), "beacon of fe3: 0 of about 60 beats"),
+        (Knobs(verified=False), "the check that it happened failed"),
+        (Knobs(outages=(("b", "rev", 100, 900),)), "b rev: traffic did not come back"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_broken_meter_makes_the_trial_invalid(make: Make, knobs: Knobs, why: str) -> None:
+    outcome = make(knobs)
+    assert outcome.verdict == "invalid"
+    assert any(why in reason for reason in outcome.reasons), outcome.reasons
+
+
+def test_a_meter_that_saw_no_loss_in_a_cut_without_protection_is_blind(make: Make) -> None:
+    outcome = make(fault="link-cut", must_lose=True)
+    assert outcome.verdict == "invalid"
+    assert "must lose packets" in outcome.reasons[0]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "probe-a-fwd.rx.npy").unlink(),
+        lambda folder: (folder / "beacon-fe1.npy").write_bytes(b"\x93NUMPY"),
+        lambda folder: (folder / "fe1.journal.jsonl").write_text("{}\n"),
+        lambda folder: (folder / "probe-a-rev.json").write_text("[1]"),
+    ],
+    ids=["no rx", "cut beacon", "bad journal", "bad description"],
+)
+def test_records_that_cannot_be_read_make_the_trial_invalid(make: Make, damage: object) -> None:
+    outcome = make(change=damage)
+    assert outcome.verdict == "invalid"
+    assert outcome.reasons[0].startswith("records: ")
+
+
+def test_a_journal_line_cut_by_the_crash_is_dropped(make: Make) -> None:
+    def cut(folder: Path) -> None:
+        with (folder / "ce1.journal.jsonl").open("a") as file:
+            file.write('{"t": 12, "node": "ce')
+
+    assert make(change=cut).verdict == "ok"
+
+
+def test_invariant_1_two_hands_in_one_kernel(make: Make) -> None:
+    outcome = make(Knobs(old_master_beats_on_ms=60))
+    assert outcome.verdict == "violated"
+    assert outcome.reasons[0].startswith("invariant 1: the kernel of fe1 changed hands")
+
+
+def test_invariant_1_is_of_profile_rfc7121_only(make: Make) -> None:
+    outcome = make(Knobs(old_master_beats_on_ms=60), profile="slides")
+    assert not any("invariant 1" in reason for reason in outcome.reasons)
+
+
+def test_invariant_2_stray_route(make: Make) -> None:
+    outcome = make(Knobs(stray_routes=1))
+    assert outcome.verdict == "violated"
+    assert outcome.reasons[0] == "invariant 2: the kernel of fe1 has 1 stray routes and lacks 0"
+
+
+def test_invariant_3_loss_under_policy_1(make: Make) -> None:
+    outcome = make(Knobs(outages=(("a", "fwd", 1, 3),)))
+    assert outcome.verdict == "violated"
+    assert outcome.reasons == ("invariant 3: 3 packets lost by a CE failure under policy 1",)
+
+
+def test_invariant_3_needs_a_sound_meter(make: Make) -> None:
+    outcome = make(Knobs(outages=(("a", "fwd", 1, 3),), overflow=3))
+    assert outcome.verdict == "invalid"
+
+
+def test_invariant_4_policy_1_must_not_stop_before_cefti(make: Make) -> None:
+    outcome = make(Knobs(stop_forwarding=True))
+    assert outcome.verdict == "violated"
+    assert any("stopped forwarding without CEFTI's end" in r for r in outcome.reasons)
+
+
+def test_invariant_4_policy_0_must_stop_at_once(make: Make) -> None:
+    outcome = make(Knobs(stop_forwarding=False), policy=0)
+    assert outcome.verdict == "violated"
+    assert any("did not stop forwarding within 50 ms" in r for r in outcome.reasons)
+
+
+def test_invariant_4_a_stopped_network_element_passes_nothing(make: Make) -> None:
+    def leak(folder: Path) -> None:
+        tx = np.load(folder / "probe-a-fwd.tx.npy")
+        rx = np.load(folder / "probe-a-fwd.rx.npy")
+        missing = tx[~np.isin(tx["seq"], rx["seq"])][20:22]
+        more = np.zeros(2, rx.dtype)
+        more["seq"], more["sent_ns"] = missing["seq"], missing["sent_ns"]
+        more["kernel_ns"] = missing["sent_ns"] + 90_000
+        np.save(folder / "probe-a-fwd.rx.npy", np.concatenate((rx, more)))
+
+    outcome = make(Knobs(dtime2_ms=50), policy=0, change=leak)
+    assert outcome.verdict == "violated"
+    assert "2 packets of a fwd passed while no FE forwarded" in outcome.reasons[0]
+
+
+def test_invariant_5_ha_event_once_per_ce(make: Make) -> None:
+    outcome = make(Knobs(doubled_event=True))
+    assert outcome.verdict == "violated"
+    assert "fe1 sent PrimaryCEChanged 2 times to ce2" in outcome.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("knobs", "why"),
+    [
+        (Knobs(detects=False), "fe1 did not notice the loss of its master"),
+        (Knobs(recovers=False), "fe1 found no new master"),
+    ],
+)
+def test_invariant_8_no_ready_master_in_time(make: Make, knobs: Knobs, why: str) -> None:
+    outcome = make(knobs)
+    assert outcome.verdict == "violated"
+    assert any(why in reason for reason in outcome.reasons)
+    assert outcome.ne is None
+
+
+def test_a_hang_shorter_than_the_dead_interval_need_not_be_noticed(make: Make) -> None:
+    outcome = make(Knobs(detects=False), fault="hang", heal_after_ms=40)
+    assert outcome.verdict == "ok", outcome.reasons
+    assert outcome.ne is None
+
+
+def test_without_a_standby_and_without_a_restart_nobody_takes_over(make: Make) -> None:
+    outcome = make(Knobs(recovers=False), mode="none")
+    assert outcome.verdict == "ok", outcome.reasons
+    assert outcome.ne is None
+    assert outcome.failovers[0].dtime1_ms == pytest.approx(20)
+
+
+def test_the_first_ready_master_ends_the_outage_not_one_that_died(make: Make) -> None:
+    """An FE tries ce1 again, in vain, before ce2."""
+
+    def insert(folder: Path) -> None:
+        path = folder / "fe1.journal.jsonl"
+        lines = path.read_text().splitlines(keepends=True)
+        at = next(i for i, line in enumerate(lines) if '"detect"' in line)
+        t = int(lines[at].split('"t": ')[1].split(",")[0]) + 1_000_000
+        lines.insert(
+            at + 1, f'{{"t": {t}, "node": "fe1", "event": "master", "ce": "ce1", "last": "ce1"}}\n'
+        )
+        path.write_text("".join(lines))
+
+    outcome = make(change=insert)
+    first = outcome.failovers[0]
+    assert first.new_master == "ce2"
+    assert first.dtime2_ms == pytest.approx(6)

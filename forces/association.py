@@ -40,6 +40,8 @@ class Statistics:
 
 @dataclass(slots=True)
 class Association:
+    """What one side keeps about one associated peer. Times are CLOCK_MONOTONIC in ns."""
+
     own_id: int
     peer_id: int
     now: int

@@ -2,7 +2,7 @@
 
 from forces.model.array import ArrayType, ContentKey
 from forces.model.classparser import MetadataDef
-from forces.model.compound import Field, FieldsType, StructType, UnionType
+from forces.model.compound import Field, FieldsType, StructType
 from forces.model.errors import ModelError
 from forces.model.lfbclass import (
     Access,
@@ -15,6 +15,7 @@ from forces.model.lfbclass import (
 )
 from forces.model.library import Library, library
 from forces.model.types import AtomicType, DataType, OctetsType, SpecialValue, StringType
+from forces.model.union import UnionType
 
 __all__ = [
     "Access",

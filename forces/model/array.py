@@ -14,16 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from forces.errors import ProtocolError, ResultCode, UsageError
-from forces.model.compound import SPARSE, StructType, UnionType
-from forces.model.types import (
-    AtomicType,
-    DataType,
-    OctetsType,
-    all_used,
-    check_length,
-    unwrap,
-    wrap,
-)
+from forces.model.bulk import check_column, numpy_type
+from forces.model.compound import SPARSE, StructType
+from forces.model.nesting import all_used, check_length, unwrap, wrap
+from forces.model.types import DataType
 
 if TYPE_CHECKING:
     import numpy as np
@@ -247,59 +241,10 @@ class ArrayType(DataType):
             raise ProtocolError(ResultCode.CONTENTS_TOO_LONG, reason)
         if len(np.unique(table["index"])) != len(table):
             raise ProtocolError(ResultCode.INVALID_PARAMETERS, f"{self.name}: a row index twice")
-        _check_column(self.row, table["row"])
+        check_column(self.row, table["row"])
 
 
 def _walk(value: Any, way: Sequence[str | int]) -> Any:
     for step in way:
         value = value[step]
     return value
-
-
-def numpy_type(kind: DataType) -> Any:
-    """What `np.dtype` takes for this type; None if it has no fixed layout."""
-    if isinstance(kind, AtomicType):
-        return "?" if kind.boolean else f">{_NUMPY[kind.format or '']}"
-    if isinstance(kind, OctetsType) and kind.fixed_size is not None:
-        return ("u1", (kind.fixed_size,))
-    if isinstance(kind, UnionType) and kind.fixed_size is not None:
-        return ("u1", (kind.fixed_size,))
-    if isinstance(kind, StructType) and kind.fixed_size is not None:
-        columns = [(field.name, numpy_type(field.type)) for field in kind.fields]
-        return None if any(column is None for _, column in columns) else columns
-    return None
-
-
-_NUMPY = {
-    "b": "i1",
-    "B": "u1",
-    "h": "i2",
-    "H": "u2",
-    "i": "i4",
-    "I": "u4",
-    "q": "i8",
-    "Q": "u8",
-    "f": "f4",
-    "d": "f8",
-}
-
-
-def _check_column(kind: DataType, column: Any) -> None:
-    if isinstance(kind, StructType):
-        for field in kind.fields:
-            _check_column(field.type, column[field.name])
-    elif isinstance(kind, AtomicType):
-        if kind.boolean:
-            allowed = column.view("u1") <= 1
-        elif kind.ranges:
-            allowed = column != column
-            for low, high in kind.ranges:
-                allowed |= (column >= low) & (column <= high)
-            for entry in kind.special.values():
-                allowed |= column == entry.value
-        else:
-            return
-        if not allowed.all():
-            value = column[~allowed][0]
-            reason = f"{kind.name}: {value} is out of range"
-            raise ProtocolError(ResultCode.VALUE_OUT_OF_RANGE, reason)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from forces.model.array import MAX_FIXED_LENGTH, ArrayType, ContentKey
-from forces.model.compound import Field, FieldsType, StructType, UnionType
+from forces.model.compound import Field, FieldsType, StructType
 from forces.model.document import Node
+from forces.model.nesting import MAX_CONTENTS
 from forces.model.types import (
     BASES,
-    MAX_CONTENTS,
     MAX_DEPTH,
     AtomicType,
     DataType,
@@ -19,6 +19,7 @@ from forces.model.types import (
     SpecialValue,
     StringType,
 )
+from forces.model.union import UnionType
 
 DECLARATIONS = ("typeRef", "atomic", "array", "struct", "union", "alias")
 """Exactly one of them declares a type, wherever a type is declared."""

@@ -156,7 +156,7 @@ class Stack:
     def attach(self) -> None:
         """Begin to drive the timers; each call wants a `detach`."""
         self._attached += 1
-        if self._attached == 1:
+        if self._tick is None or self._loop.is_closed():
             self._loop = asyncio.get_running_loop()
             self._ticked_ns = time.monotonic_ns()
             self._tick = self._loop.call_later(TICK_S, self._timers)
@@ -165,6 +165,7 @@ class Stack:
         self._attached -= 1
         if self._attached == 0 and self._tick is not None:
             self._tick.cancel()
+            self._tick = None
             self._said.clear()
 
     def add_path(self, packets: PacketSocket, address: str, owner: PathOwner) -> int:

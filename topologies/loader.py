@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from topologies.document import Document, DocumentError, suggestion, read
+from topologies.document import Document, DocumentError, read, suggestion
 from topologies.model import Endpoint, Flow, Link, Node, Topology
 from topologies.schema import HostDocument, TopologyDocument
 

@@ -21,6 +21,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -33,6 +34,10 @@ from lab.emulated.namespaces import (
     mount,
     unshare,
 )
+
+PRIVATE = Path("/run/ceha/.private")
+"""In each sandbox a file system of its own, in memory: sockets that nobody outside needs, at
+paths short enough for a socket. An empty folder outside."""
 
 MS_BIND, MS_REC, MS_MOVE, MS_PRIVATE = 0x1000, 0x4000, 0x2000, 0x40000
 
@@ -185,6 +190,8 @@ def _mounts() -> None:
     mount("sysfs", "/sys", "sysfs", 0)
     if kept:
         mount("/mnt", cgroups, None, MS_MOVE)
+    PRIVATE.mkdir(parents=True, exist_ok=True)
+    mount("tmpfs", str(PRIVATE), "tmpfs", 0)
 
 
 def _exit_code(status: int) -> int:

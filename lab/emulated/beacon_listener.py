@@ -1,8 +1,8 @@
 """The control beacon's instrument: when did the kernel's table change (DESIGN section 3, 2).
 
 A raw RTNLGRP_IPV4_ROUTE socket in each FE's namespace, parsed by hand; shares no code with the FE
-that makes the changes. One process holds the sockets of all FEs. It is started by the fork server in
-any namespace as `lab.emulated.beacon_listener:run`. A socket filter lets only routes within
+that makes the changes. One process holds the sockets of all FEs; the fork server starts it in any
+namespace as `lab.emulated.beacon_listener:run`. A socket filter lets only routes within
 198.18.0.0/15 through, so that programming 100,000 routes neither wakes this process nor overruns
 it; an overrun (ENOBUFS) is kept as a time at which the instrument was blind.
 """

@@ -1,0 +1,108 @@
+"""Faults of a process: crash (SIGKILL) and hang (SIGSTOP). DESIGN section 9."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lab.backend import FaultFailed, LabError
+from lab.emulated.faults_bench import Bench
+
+
+def thread_states(pid: int) -> set[str]:
+    """The one-letter states of a process's threads (proc(5)); empty when it is gone."""
+    states = set()
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            states.add((task / "stat").read_text().rpartition(")")[2].split()[0])
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it ended while we looked: what was read of it counts
+    return states
+
+
+class _ProcessFault:
+    """Holds the process by a pidfd: a pid that was given to another process is never struck."""
+
+    number: signal.Signals
+
+    def __init__(self, bench: Bench, target: str, arguments: Mapping[str, Any]) -> None:
+        self._bench = bench
+        self._target = target
+        self._pid: int | None = None
+        self._pidfd: int | None = None
+        self._error: OSError | None = None
+        if bench.is_alive(target):
+            self._pid = bench.process(target)
+            self._pidfd = os.pidfd_open(self._pid)
+
+    def prepare(self) -> None:
+        if self._pidfd is None:
+            raise FaultFailed(f"{self._target} has no process to strike")
+
+    def strike(self) -> None:
+        assert self._pidfd is not None, "prepare() comes first"
+        try:
+            signal.pidfd_send_signal(self._pidfd, self.number)
+        except OSError as error:
+            self._error = error
+
+    def confirm(self) -> None:
+        if self._error is not None:
+            raise FaultFailed(f"{self.number.name} to {self._target}: {self._error.strerror}")
+
+    def close(self) -> None:
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
+
+
+class Crash(_ProcessFault):
+    number = signal.SIGKILL
+
+    def __init__(self, bench: Bench, target: str, arguments: Mapping[str, Any]) -> None:
+        super().__init__(bench, target, arguments)
+        self._healed_from_ns = 0
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._bench.expect_exit(self._target)
+
+    def happened(self) -> bool:
+        assert self._pid is not None
+        return thread_states(self._pid) <= {"Z", "X"}
+
+    def heal(self) -> None:
+        self._healed_from_ns = 0 if self._bench.is_alive(self._target) else time.monotonic_ns()
+        self._bench.restart(self._target)
+
+    def healed(self) -> bool:
+        """The process says that it is ready to talk."""
+        self._bench.journals.poll()
+        return self._bench.is_alive(self._target) and self._bench.journals.has(
+            self._target, "start", self._healed_from_ns
+        )
+
+
+class Hang(_ProcessFault):
+    number = signal.SIGSTOP
+
+    def happened(self) -> bool:
+        assert self._pid is not None
+        return thread_states(self._pid) == {"T"}
+
+    def heal(self) -> None:
+        if self._pidfd is None:
+            return
+        try:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGCONT)
+        except ProcessLookupError:
+            pass  # it was killed meanwhile, by another fault: nothing is left to thaw
+        except OSError as error:
+            raise LabError(f"SIGCONT to {self._target}: {error.strerror}") from None
+
+    def healed(self) -> bool:
+        return self._pid is None or "T" not in thread_states(self._pid)

@@ -1,0 +1,189 @@
+"""Every fault on the real diamond network, with processes that only sleep in it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab.backend import FaultFailed, FaultSpec, LabError
+from lab.emulated import sandbox
+from lab.emulated.faults_schedule import Strikes, UndoJournal, heal_outstanding
+from lab.emulated.forkserver import ForkServer, Proc
+from lab.emulated.journals import Journals
+from lab.emulated.network import Network
+from topologies.loader import load_topology
+
+pytestmark = pytest.mark.lab
+
+LEAD_NS = 40_000_000
+
+
+class SleepingBench:
+    """The diamond, with a sleeper in the place of each CE and FE."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.topology = load_topology("diamond")
+        self._server = ForkServer(())
+        self._server.start()
+        self.network = Network(self.topology)
+        self.network.start()
+        self.journals = Journals(folder, [node.name for node in self.topology.nodes])
+        self._procs: dict[str, Proc] = {}
+        for node in self.topology.nodes:
+            if node.kind != "host":
+                self.restart(node.name)
+        self.undo = UndoJournal(folder / "undo.jsonl")
+        self.log: list[tuple[str, str, str]] = []
+        self.expected: list[str] = []
+
+    def process(self, node: str) -> int:
+        return self._procs[node].pid
+
+    def is_alive(self, node: str) -> bool:
+        return node in self._procs and self._procs[node].is_running()
+
+    def expect_exit(self, node: str) -> None:
+        self.expected.append(node)
+
+    def restart(self, node: str) -> None:
+        if self.is_alive(node):
+            return
+        self._procs[node] = self._server.spawn(
+            self.network.node(node), "tests.lab.forked:sleep", {}, log=self.folder / f"{node}.log"
+        )
+        line = json.dumps({"t": time.monotonic_ns(), "node": node, "event": "start"})
+        with (self.folder / f"{node}.journal.jsonl").open("a") as file:
+            file.write(line + "\n")
+
+    def api_socket(self, node: str) -> str:
+        return str(self.folder / f"{node}.sock")
+
+    def strike(self, *specs: FaultSpec, for_ms: float = 20) -> Strikes:
+        strikes = Strikes(self, self.undo, self._note)
+        start = time.monotonic_ns() + LEAD_NS
+        strikes.run(specs, start, start + round(for_ms * 1e6))
+        strikes.close()
+        return strikes
+
+    def _note(self, event: str, fields: object) -> None:
+        assert isinstance(fields, dict)
+        self.log.append((event, fields["kind"], fields["target"]))
+
+    def heal(self) -> None:
+        heal_outstanding(self, self.undo, self._note)
+
+    def close(self) -> None:
+        self._server.stop()
+        self.network.stop()
+
+
+def in_the_lab(folder: Path, check: Callable[[SleepingBench], None]) -> None:
+    """Run `check` in a sandbox; its traceback is on stderr where it fails."""
+    try:
+        sandbox.check_possible()
+    except LabError as error:
+        pytest.skip(str(error))
+
+    def entry() -> int:
+        bench = SleepingBench(folder)
+        try:
+            check(bench)
+        finally:
+            bench.close()
+        return 0
+
+    assert sandbox.run(entry) == 0
+
+
+SINGLE = [
+    ("crash", "ce1"),
+    ("crash", "fe1"),
+    ("hang", "ce2"),
+    ("isolate-carrier", "ce1"),
+    ("isolate-silent", "ce1"),
+    ("isolate-silent", "fe2"),
+    ("link-cut", "fe1-fe2"),
+    ("link-cut", "h1-fe1"),
+    ("link-silent", "fe2-fe4"),
+]
+
+
+def test_each_fault_happens_is_stamped_and_heals_and_can_be_made_again(tmp_path: Path) -> None:
+    def check(bench: SleepingBench) -> None:
+        for kind, target in SINGLE * 2:
+            strikes = bench.strike(FaultSpec(kind, target, at_ms=10))
+            (applied,) = strikes.applied()
+            assert applied.verified, (kind, target, strikes.reasons())
+            assert applied.target == target
+            took_us = (applied.after_ns - applied.before_ns) / 1000
+            assert 0 < took_us < 20_000, (kind, took_us)
+            assert [spec.kind for _, spec in bench.undo.outstanding()] == [kind]
+            bench.heal()
+            assert bench.undo.outstanding() == []
+            assert bench.log[-4:] == [
+                (step, kind, target) for step in ("fault", "verified", "heal", "healed")
+            ]
+        assert bench.expected == ["ce1", "fe1"] * 2
+
+    in_the_lab(tmp_path, check)
+
+
+def test_faults_on_top_of_each_other_all_heal_from_the_undo_journal_alone(tmp_path: Path) -> None:
+    def check(bench: SleepingBench) -> None:
+        strikes = bench.strike(
+            FaultSpec("isolate-silent", "ce1", at_ms=0),
+            FaultSpec("hang", "ce1", at_ms=40),
+            FaultSpec("isolate-carrier", "ce2", at_ms=42),
+            FaultSpec("link-cut", "fe1-fe2", at_ms=42),
+            FaultSpec("crash", "ce1", at_ms=120),
+            FaultSpec("hang", "fe3", at_ms=125, heal_after_ms=40),
+            for_ms=200,
+        )
+        assert [each.verified for each in strikes.applied()] == [True] * 6, strikes.reasons()
+        befores = [each.before_ns for each in strikes.applied()]
+        assert befores == sorted(befores)
+        assert 38e6 < befores[1] - befores[0] < 60e6
+        assert len(bench.undo.outstanding()) == 5, "one was healed by the schedule"
+        bench.undo = UndoJournal(tmp_path / "undo.jsonl")
+        bench.heal()
+        assert bench.undo.outstanding() == []
+        again = bench.strike(FaultSpec("isolate-silent", "ce1"))
+        assert again.applied()[0].verified, "nothing was left behind"
+        bench.heal()
+
+    in_the_lab(tmp_path, check)
+
+
+def test_a_fault_that_finds_nothing_to_break_is_not_verified(tmp_path: Path) -> None:
+    def check(bench: SleepingBench) -> None:
+        bench.strike(FaultSpec("crash", "ce1"))
+        strikes = bench.strike(FaultSpec("hang", "ce1"), FaultSpec("crash", "master"))
+        assert [each.verified for each in strikes.applied()] == [False, False]
+        assert strikes.reasons()[0] == "ce1 has no process to strike"
+        assert "no single master" in strikes.reasons()[1]
+        bench.strike(FaultSpec("link-cut", "fe1-fe2"))
+        strikes = bench.strike(FaultSpec("link-silent", "fe1-fe2"))
+        assert "cut already" in strikes.reasons()[0]
+        bench.heal()
+
+    in_the_lab(tmp_path, check)
+
+
+def test_a_heal_that_does_not_heal_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.emulated.faults_schedule.HEAL_BUDGET_S", 0.2)
+    monkeypatch.setattr("lab.emulated.faults_process.Hang.heal", lambda _self: None)
+
+    def check(bench: SleepingBench) -> None:
+        bench.strike(FaultSpec("hang", "fe1"))
+        with pytest.raises(FaultFailed, match=r"not healed within 0\.2 s: hang of fe1"):
+            bench.heal()
+        assert len(bench.undo.outstanding()) == 1
+
+    in_the_lab(tmp_path, check)

@@ -31,6 +31,8 @@ class PortView:
     neighbor_port: int | None
     neighbor_address: str
     """Address at the other end, without length."""
+    cost: int = 1
+    """Of the link, in this direction."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,214 @@
+"""What the local API asks of a CE: `state`, `routes`, `switch` (DESIGN section 7)."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ce.config import CeConfig, Destination
+from ce.exchange import Answer, Outcome
+from ce.fe_tables import Table
+from ce.lfbs import all_failures, component
+from ce.ne_state import NeState
+from ce.session import FeSession, Role
+from forces.effects import Deliver, Effect, Journal
+from forces.errors import ResultCode
+from forces.events import Command
+from forces.messages import OperType
+
+SWITCH_TIMEOUT_NS = 3_000_000_000
+MAX_ROUTES_SHOWN = 10_000
+
+
+class Refused(Exception):
+    """The command cannot be done; the text is for its user."""
+
+
+class Commands:
+    def __init__(
+        self,
+        config: CeConfig,
+        ne: NeState,
+        sessions: Mapping[int, FeSession],
+        out: list[Effect],
+        intention_changed: Callable[[int], None],
+    ) -> None:
+        self._config = config
+        self._ne = ne
+        self._sessions = sessions
+        self._out = out
+        self._intention_changed = intention_changed
+        self._names = {peer.id: peer.name for peer in (*config.fes, *config.ces)}
+        self._views = {fe.id: fe for fe in config.network}
+
+    def run(self, command: Command, now: int) -> None:
+        """Ends in exactly one `Deliver` for the command's token, at once or later."""
+        try:
+            match command.name:
+                case "state":
+                    self._deliver(command, self._state())
+                case "routes" if command.arguments.get("prefix") is None:
+                    self._deliver(command, self._routes(command.arguments))
+                case "routes":
+                    self._deliver(command, self._add_route(command.arguments, now))
+                case "switch":
+                    self._switch(command, now)
+                case _:
+                    raise Refused(f"unknown command {command.name}")
+        except Refused as refusal:
+            self._out.append(Deliver(command.token, error=str(refusal)))
+
+    def _deliver(self, command: Command, value: Any) -> None:
+        self._out.append(Deliver(command.token, value))
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "id": self._config.id,
+            "name": self._config.name,
+            "ha_mode": self._config.ha_mode,
+            "fes": {fe.name: self._fe_state(fe.id) for fe in self._config.network},
+        }
+
+    def _fe_state(self, fe: int) -> dict[str, Any]:
+        session = self._sessions.get(fe)
+        tables = self._ne.tables[fe]
+        state: dict[str, Any] = {
+            "id": fe,
+            "associated": session is not None,
+            "role": session.role.value if session else Role.UNKNOWN.value,
+            "ready": session is not None and session.ready,
+            "intended_rows": sum(len(rows) for rows in tables.intended.values()),
+            "confirmed_rows": sum(len(rows) for rows in tables.confirmed.values()),
+            "last_event": session.last_event if session else "",
+            "beats": session.beacon.sequence if session else 0,
+            "ports": {str(port.id): self._ne.port(fe, port.id) for port in self._views[fe].ports},
+        }
+        if session is not None:
+            picture = session.picture
+            state["master"] = self._names.get(picture.master) if picture.master else None
+            state["backups_online"] = len(picture.associated_ces - {picture.master})
+            state["associated_ces"] = [
+                ce.name for ce in self._config.ces if ce.id in picture.associated_ces
+            ]
+        return state
+
+    def _routes(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Intended rows per FE, and whether the FE has acknowledged each."""
+        only = self._fe(arguments["fe"]) if arguments.get("fe") is not None else None
+        shown: dict[str, Any] = {}
+        for fe, routes in self._ne.routes.items():
+            if only is not None and fe != only:
+                continue
+            tables = self._ne.tables[fe]
+            intended = tables.intended[Table.PREFIXES]
+            confirmed = tables.confirmed[Table.PREFIXES]
+            rows = []
+            for row, route in list(routes.prefixes.items())[:MAX_ROUTES_SHOWN]:
+                hop = routes.next_hops[route.selector]
+                rows.append(
+                    {
+                        "row": row,
+                        "prefix": route.prefix,
+                        "port": hop.port,
+                        "gateway": hop.gateway,
+                        "confirmed": confirmed.get(row) == intended[row],
+                    }
+                )
+            shown[self._names[fe]] = rows
+        return shown
+
+    def _add_route(self, arguments: Mapping[str, Any], now: int) -> dict[str, Any]:
+        fe = self._fe(arguments.get("fe"))
+        gateway = arguments.get("gateway")
+        try:
+            prefix = str(ipaddress.IPv4Network(str(arguments["prefix"])))
+            port = int(arguments.get("port", ""))
+            row = self._ne.add(Destination(prefix, fe, port, gateway))
+        except ValueError as error:
+            raise Refused(f"route not added: {error}") from None
+        fields = {"prefix": prefix, "fe": self._names[fe], "port": port, "gateway": gateway}
+        self._out.append(Journal("route_added", {**fields, "row": row}))
+        self._intention_changed(now)
+        return {**fields, "row": row}
+
+    def _fe(self, name: Any) -> int:
+        for fe in self._config.network:
+            if name in (fe.name, fe.id):
+                return fe.id
+        raise Refused(f"unknown FE {name}")
+
+    def _ce(self, name: Any) -> int:
+        for ce in self._config.ces:
+            if name in (ce.name, ce.id):
+                return ce.id
+        raise Refused(f"unknown CE {name}")
+
+    def _switch(self, command: Command, now: int) -> None:
+        """The master SETs FEPO.CEID (RFC 7121 section 2.1.1). In cold standby the FE leaves for
+        its new master, with or without an answer: the end of the association is a success too."""
+        if "to" not in command.arguments:
+            raise Refused("switch needs a CE: to")
+        to = self._ce(command.arguments["to"])
+        if to == self._config.id:
+            raise Refused(f"{self._config.name} is this CE")
+        name = command.arguments.get("fe")
+        wanted = [self._fe(name)] if name is not None else list(self._sessions)
+        mine = [fe for fe in wanted if self._is_master(fe)]
+        if not mine:
+            which = f"FE {name}" if name is not None else "any FE"
+            raise Refused(f"{self._config.name} is not the master of {which}")
+        waiting = set(mine)
+        failed: dict[str, str] = {}
+
+        def done(fe: int, why: str | None) -> None:
+            waiting.discard(fe)
+            if why is not None:
+                failed[self._names[fe]] = why
+            if waiting:
+                return
+            switched = [self._names[one] for one in mine if self._names[one] not in failed]
+            error = "; ".join(f"{one}: {reason}" for one, reason in failed.items()) or None
+            value = {"to": self._names[to], "switched": switched}
+            self._out.append(Deliver(command.token, value, error))
+
+        for fe in mine:
+            self._switch_one(self._sessions[fe], to, now, done)
+
+    def _is_master(self, fe: int) -> bool:
+        session = self._sessions.get(fe)
+        return session is not None and session.role is Role.MASTER
+
+    def _switch_one(
+        self, session: FeSession, to: int, now: int, done: Callable[[int, str | None], None]
+    ) -> None:
+        def answered(answer: Answer, when: int) -> None:
+            why = None
+            if answer.message is not None:
+                codes = set(all_failures(answer.message).values())
+                if codes:
+                    why = "refused: " + ", ".join(_code(code) for code in sorted(codes))
+            elif answer.outcome is Outcome.TIMEOUT:
+                why = "no answer"
+            if why is None and answer.outcome is Outcome.ANSWERED:
+                session.become_backup(to)
+            elif why is not None and session.role is Role.MASTER:
+                session.start_beacon(when)
+            done(session.fe, why)
+
+        session.hand_over()
+        session.journal("switch", to=self._names[to])
+        ceid = component("FEPO", "CEID")
+        session.exchange.config(
+            (ceid.select(OperType.SET, ceid.set(to)),),
+            now,
+            answered,
+            timeout_ns=SWITCH_TIMEOUT_NS,
+        )
+
+
+def _code(code: int) -> str:
+    try:
+        return ResultCode(code).name
+    except ValueError:
+        return f"0x{code:x}"

@@ -1,0 +1,142 @@
+"""Requests to one FE and their answers: correlators, deadlines, what a silent one means.
+
+RFC 5810 sections 7.6 and 7.7: a Query is always answered, a Config as its ACK flag says. A Config
+with FailureACK that went well is not answered at all; it counts as done once a later Config, one
+that the FE can only have answered after it, has been (`fence`): HP keeps the order, and an FE
+programs its datapath in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from forces.association import Association
+from forces.effects import Effect, Send
+from forces.header import Ack, ExecMode, Header, MessageType
+from forces.messages import LfbSelect, Message, flags_for
+
+REQUEST_TIMEOUT_NS = 10_000_000_000
+"""The kernel may need seconds for a full table; a lost master role shows long before."""
+MAX_PENDING = 10_000
+
+
+class Outcome(Enum):
+    ANSWERED = "answered"
+    IMPLIED = "implied"
+    """FailureACK, and no failure was reported."""
+    TIMEOUT = "timeout"
+    LOST = "lost"
+    """The association ended first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    outcome: Outcome
+    message: Message | None = None
+
+
+OnAnswer = Callable[[Answer, int], None]
+"""Called with the answer and `now`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    on_answer: OnAnswer
+    due_ns: int
+    silent: bool
+    fence: bool
+
+
+@dataclass(slots=True)
+class Exchange:
+    association: Association
+    out: list[Effect]
+    """Where messages to send are put."""
+    last_correlator: int = 0
+    """Of the last request."""
+    _pending: dict[int, _Pending] = field(default_factory=dict)
+
+    def query(
+        self,
+        lfbs: tuple[LfbSelect, ...],
+        now: int,
+        on_answer: OnAnswer,
+        timeout_ns: int = REQUEST_TIMEOUT_NS,
+    ) -> int:
+        """Gives the correlator: a later request has a larger one."""
+        correlator = self._send(MessageType.QUERY, lfbs, Ack.NO_ACK, now)
+        self._expect(correlator, _Pending(on_answer, now + timeout_ns, False, False))
+        return correlator
+
+    def config(
+        self,
+        lfbs: tuple[LfbSelect, ...],
+        now: int,
+        on_answer: OnAnswer,
+        ack: Ack = Ack.ALWAYS_ACK,
+        fence: bool = False,
+        timeout_ns: int = REQUEST_TIMEOUT_NS,
+    ) -> int:
+        correlator = self._send(MessageType.CONFIG, lfbs, ack, now)
+        silent = ack is Ack.FAILURE_ACK
+        self._expect(correlator, _Pending(on_answer, now + timeout_ns, silent, fence))
+        return correlator
+
+    def config_unanswered(self, lfbs: tuple[LfbSelect, ...], now: int) -> None:
+        """A Config whose fate the CE does not ask for (the beacon's)."""
+        self._send(MessageType.CONFIG, lfbs, Ack.NO_ACK, now)
+
+    def _send(self, kind: MessageType, lfbs: tuple[LfbSelect, ...], ack: Ack, now: int) -> int:
+        association = self.association
+        mode = ExecMode.CONTINUE_ON_FAILURE if kind is MessageType.CONFIG else ExecMode.RESERVED
+        correlator = self.last_correlator = association.next_correlator()
+        header = Header(
+            kind,
+            association.own_id,
+            association.peer_id,
+            correlator,
+            flags_for(kind, ack, mode),
+        )
+        self.out.append(Send(association.peer_id, Message(header, lfbs)))
+        association.sent(now)
+        return correlator
+
+    def _expect(self, correlator: int, pending: _Pending) -> None:
+        assert len(self._pending) < MAX_PENDING
+        self._pending[correlator] = pending
+
+    def received(self, message: Message, now: int) -> bool:
+        """A response came; False if nobody waits for it."""
+        correlator = message.header.correlator
+        pending = self._pending.pop(correlator, None)
+        if pending is None:
+            return False
+        if pending.fence:
+            earlier = [
+                number
+                for number, other in self._pending.items()
+                if number < correlator and other.silent
+            ]
+            for number in earlier:
+                self._pending.pop(number).on_answer(Answer(Outcome.IMPLIED), now)
+        pending.on_answer(Answer(Outcome.ANSWERED, message), now)
+        return True
+
+    def next_due(self) -> int | None:
+        """When the oldest request runs out of time."""
+        return min((pending.due_ns for pending in self._pending.values()), default=None)
+
+    def expire(self, now: int) -> None:
+        late = [number for number, pending in self._pending.items() if pending.due_ns <= now]
+        for number in late:
+            pending = self._pending.pop(number, None)
+            if pending is not None:
+                pending.on_answer(Answer(Outcome.TIMEOUT), now)
+
+    def close(self, now: int) -> None:
+        """The association ended: nothing will be answered any more."""
+        pending, self._pending = self._pending, {}
+        for request in pending.values():
+            request.on_answer(Answer(Outcome.LOST), now)

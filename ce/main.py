@@ -1,0 +1,85 @@
+"""A CE process: `python -m ce.main CONFIG.json`. Wires the core to the world; importing does
+nothing (the lab's fork server imports it once for all CEs)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from pydantic import TypeAdapter, ValidationError
+
+from ce.config import CeConfig
+from ce.controller import Controller
+from forces.io.api import serve_api
+from forces.io.driver import Driver
+from forces.io.journal import JournalWriter
+from forces.io.process import run_core
+from forces.io.select_tml import make_tml
+from forces.io.tml import TmlConfig
+
+EXIT_USAGE = 2
+
+
+async def start_ce(config: CeConfig, closing: AsyncExitStack) -> Driver:
+    """Open everything; what has to be closed goes to `closing`. ValueError or OSError, with one
+    sentence, for what cannot be."""
+    core = Controller(config)
+    tml = make_tml(
+        config.tml,
+        TmlConfig(
+            local_address=config.control_address,
+            peers={peer.id: peer.address for peer in config.fes},
+            listen=True,
+        ),
+    )
+    journal = JournalWriter(config.journal or None, config.name)
+    driver = Driver(core, tml, own_id=config.id, journal=journal)
+    await driver.start()
+    closing.push_async_callback(driver.close)
+    if config.api_socket or config.api_port:
+        api = await serve_api(driver, config.api_socket, config.api_port)
+        closing.push_async_callback(api.close)
+    return driver
+
+
+def run_ce(config: CeConfig) -> int:
+    """Run until SIGTERM or SIGINT; exit codes: 0 stopped, 2 could not start, 70 a bug of ours."""
+
+    async def start(closing: AsyncExitStack) -> None:
+        try:
+            await start_ce(config, closing)
+        except ValueError as error:
+            raise OSError(f"{config.name}: {error}") from None
+
+    return run_core(start)
+
+
+def read_config(path: str) -> CeConfig:
+    """OSError or ValueError, with one line."""
+    with open(path, encoding="utf-8") as file:
+        mapping = json.load(file)
+    try:
+        return TypeAdapter(CeConfig).validate_python(mapping)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{path}: {where}: {first['msg']}") from None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if len(arguments) != 1:
+        print("usage: python -m ce.main CONFIG.json", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        config = read_config(arguments[0])
+    except (OSError, ValueError) as error:
+        print(f"ceha ce: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    return run_ce(config)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

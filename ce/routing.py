@@ -1,0 +1,277 @@
+"""Shortest paths over the configured network with the learned port states (DESIGN section 7).
+
+A pure function: the same configuration and the same set of ports known to be down give the same
+rows on every CE, whatever order the events came in. Row indexes and HopSelectors come from the
+configuration alone, so that a new master's comparison finds nothing to rename.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import zlib
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+import networkx as nx
+
+from ce.config import CeConfig, Destination, PortView
+
+FIRST_DESTINATION_ROW = 2
+"""IPv4PrefixTable index of the first destination; BEACON_ROW is below it."""
+FIRST_SYNTHETIC_ROW = 1000
+FIRST_RUN_TIME_ROW = 0x80000000
+MAX_DESTINATIONS = FIRST_SYNTHETIC_ROW - FIRST_DESTINATION_ROW
+MAX_SYNTHETIC = 1_000_000  # 20.0.0.0/8 and a little more: far from every other range of the lab
+SYNTHETIC_BASE = 0x14000000  # 20.0.0.0
+GATEWAYS_PER_PORT = 16
+"""HopSelector = port * 16 + number of the gateway on that port."""
+
+PortKey = tuple[int, int]
+"""(FE ID, PHYPortID)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextHop:
+    port: int
+    gateway: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    network: int
+    """Address as an integer, host bits zero."""
+    length: int
+    selector: int
+    """HopSelector: index of the next hop."""
+
+    @property
+    def prefix(self) -> str:
+        return f"{ipaddress.IPv4Address(self.network)}/{self.length}"
+
+
+@dataclass(frozen=True, slots=True)
+class FeRoutes:
+    """One FE's rows by index."""
+
+    next_hops: Mapping[int, NextHop]
+    prefixes: Mapping[int, Route]
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A destination with everything that does not depend on port states."""
+
+    row: int
+    network: int
+    length: int
+    fe: int
+    port: int
+    gateway: str | None
+    spread: int
+    """Which of n equal-cost next hops: spread % n."""
+
+
+def run_time_row(prefix: str) -> int:
+    """Row of a destination that was added while running: from the prefix alone, hence the same on
+    every CE that was told of it."""
+    return FIRST_RUN_TIME_ROW | zlib.crc32(prefix.encode()) & 0x7FFFFFFF
+
+
+@dataclass(slots=True)
+class Routing:
+    """What the CE knows of the network beforehand, digested once. Raises ValueError for a
+    configuration that cannot be routed (unknown FE or port, bad prefix, too many rows)."""
+
+    config: CeConfig
+    run_time: dict[str, Destination] = field(default_factory=dict)
+    """Destinations added while running, by prefix."""
+    _ports: dict[PortKey, PortView] = field(init=False)
+    _far_end: dict[PortKey, PortKey] = field(init=False)
+    _selectors: dict[int, dict[NextHop, int]] = field(init=False)
+    _targets: list[_Target] = field(init=False)
+    _synthetic: list[_Target] = field(init=False)
+    _rank: dict[int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._ports = {(fe.id, port.id): port for fe in self.config.network for port in fe.ports}
+        self._far_end = {
+            key: (port.neighbor_fe, port.neighbor_port)
+            for key, port in self._ports.items()
+            if port.neighbor_fe is not None and port.neighbor_port is not None
+        }
+        for key, far in self._far_end.items():
+            if self._far_end.get(far) != key:
+                raise ValueError(
+                    f"port {key[1]} of FE {key[0]}: port {far[1]} of FE {far[0]} does not lead back"
+                )
+        for (fe, number), port in self._ports.items():
+            if port.cost < 1:
+                raise ValueError(f"port {number} of FE {fe}: cost {port.cost} is below 1")
+        if len(self.config.destinations) > MAX_DESTINATIONS:
+            raise ValueError(f"more than {MAX_DESTINATIONS} destinations")
+        if not 0 <= self.config.extra_routes <= MAX_SYNTHETIC:
+            raise ValueError(f"extra_routes must be 0 to {MAX_SYNTHETIC}")
+        if self.config.extra_routes and not self.config.destinations:
+            raise ValueError("extra_routes needs a destination to follow")
+        self._rank = {}
+        self._selectors = {fe.id: {} for fe in self.config.network}
+        for (fe, number), port in self._ports.items():
+            if port.neighbor_address:
+                self._number(fe, NextHop(number, port.neighbor_address))
+        self._targets = []
+        for row, destination in enumerate(self.config.destinations, FIRST_DESTINATION_ROW):
+            self._targets.append(self._target(row, destination))
+        self._synthetic = list(self._synthetic_targets())
+
+    def _number(self, fe: int, hop: NextHop) -> None:
+        """Give a next hop its HopSelector, if it has none."""
+        known = self._selectors[fe]
+        if hop in known:
+            return
+        count = sum(other.port == hop.port for other in known)
+        if count >= GATEWAYS_PER_PORT:
+            raise ValueError(f"more than {GATEWAYS_PER_PORT} gateways on port {hop.port}")
+        known[hop] = hop.port * GATEWAYS_PER_PORT + count
+
+    def _target(self, row: int, destination: Destination) -> _Target:
+        if (destination.fe, destination.port) not in self._ports:
+            raise ValueError(
+                f"{destination.prefix}: FE {destination.fe} has no port {destination.port}"
+            )
+        net = ipaddress.IPv4Network(destination.prefix)
+        if destination.gateway is not None:
+            ipaddress.IPv4Address(destination.gateway)
+            self._number(destination.fe, NextHop(destination.port, destination.gateway))
+        # Ranked among those at the same FE, not in the whole list: two subnets of one host take
+        # different paths however the list interleaves the hosts.
+        # One added while running has only its row to go by: its rank depends on the order.
+        rank = self._rank.get(destination.fe, 0) if row < FIRST_RUN_TIME_ROW else row
+        if row < FIRST_RUN_TIME_ROW:
+            self._rank[destination.fe] = rank + 1
+        return _Target(
+            row,
+            int(net.network_address),
+            net.prefixlen,
+            destination.fe,
+            destination.port,
+            destination.gateway,
+            rank,
+        )
+
+    def _synthetic_targets(self) -> Iterable[_Target]:
+        if not self.config.extra_routes:
+            return
+        last = self._targets[-1]
+        # There is no connected route for these: the last destination's FE needs a row as well.
+        gateway = last.gateway or self._ports[last.fe, last.port].neighbor_address or None
+        for number in range(self.config.extra_routes):
+            yield _Target(
+                FIRST_SYNTHETIC_ROW + number,
+                SYNTHETIC_BASE + (number << 8),
+                24,
+                last.fe,
+                last.port,
+                gateway,
+                last.spread,
+            )
+
+    def add(self, destination: Destination) -> int:
+        """Add, or replace, a destination while running; gives its row. ValueError says what is
+        wrong with it."""
+        prefix = str(ipaddress.IPv4Network(destination.prefix))
+        row = run_time_row(prefix)
+        for target in (*self._targets, *self._synthetic):
+            if target.row >= FIRST_RUN_TIME_ROW:
+                continue
+            if f"{ipaddress.IPv4Address(target.network)}/{target.length}" == prefix:
+                raise ValueError(f"{prefix} is a destination of the configuration")
+        for other in self.run_time:
+            if other != prefix and run_time_row(other) == row:
+                raise ValueError(f"{prefix} and {other} fall on the same row")
+        if prefix not in self.run_time and len(self.run_time) >= MAX_DESTINATIONS:
+            raise ValueError(f"more than {MAX_DESTINATIONS} destinations added")
+        target = self._target(row, destination)
+        self._targets = [old for old in self._targets if old.row != row]
+        self._targets.append(target)
+        self.run_time[prefix] = destination
+        return row
+
+    def compute(self, down: AbstractSet[PortKey]) -> dict[int, FeRoutes]:
+        """Rows of every FE while these ports are known to be down. A port of which nothing is
+        known counts as up: a new master meets the FEs one after the other, and must not take a
+        path away because it has not met its far end yet."""
+        graph = nx.DiGraph()
+        graph.add_nodes_from(self._selectors)
+        usable: dict[int, list[tuple[int, int, int]]] = {fe: [] for fe in self._selectors}
+        for (fe, number), far in self._far_end.items():
+            if (fe, number) in down or far in down:
+                continue
+            cost = self._ports[fe, number].cost
+            usable[fe].append((far[0], number, cost))
+            # Reversed: distances are wanted towards the destination's FE.
+            if not graph.has_edge(far[0], fe) or graph[far[0]][fe]["weight"] > cost:
+                graph.add_edge(far[0], fe, weight=cost)
+        for choices in usable.values():
+            choices.sort()  # by neighbour first: paths of both directions meet the same FEs
+        distances: dict[int, dict[int, int]] = {
+            fe: nx.single_source_dijkstra_path_length(graph, fe)
+            for fe in {target.fe for target in self._targets}
+        }
+        return {fe: self._rows(fe, down, usable[fe], distances) for fe in self._selectors}
+
+    def _rows(
+        self,
+        fe: int,
+        down: AbstractSet[PortKey],
+        usable: list[tuple[int, int, int]],
+        distances: Mapping[int, Mapping[int, int]],
+    ) -> FeRoutes:
+        selectors = self._selectors[fe]
+        next_hops = {
+            selector: hop
+            for hop, selector in selectors.items()
+            if (fe, hop.port) not in down and self._far_end.get((fe, hop.port)) not in down
+        }
+        towards = {
+            far: [
+                number
+                for neighbor, number, cost in usable
+                if fe in from_far
+                and neighbor in from_far
+                and from_far[fe] == cost + from_far[neighbor]
+            ]
+            for far, from_far in distances.items()
+        }
+        prefixes: dict[int, Route] = {}
+        for target in self._targets:
+            selector = self._selector(fe, target, towards[target.fe], selectors, down)
+            if selector is not None:
+                prefixes[target.row] = Route(target.network, target.length, selector)
+        if self._synthetic:
+            first = self._synthetic[0]
+            selector = self._selector(fe, first, towards[first.fe], selectors, down)
+            if selector is not None:
+                for target in self._synthetic:
+                    prefixes[target.row] = Route(target.network, target.length, selector)
+        return FeRoutes(next_hops, prefixes)
+
+    def _selector(
+        self,
+        fe: int,
+        target: _Target,
+        ports: list[int],
+        selectors: Mapping[NextHop, int],
+        down: AbstractSet[PortKey],
+    ) -> int | None:
+        """HopSelector on this FE; None: no row (connected, or not to be reached)."""
+        if (target.fe, target.port) in down:
+            return None
+        if fe == target.fe:
+            if target.gateway is None:
+                return None
+            return selectors[NextHop(target.port, target.gateway)]
+        if not ports:
+            return None
+        port = ports[target.spread % len(ports)]
+        return selectors.get(NextHop(port, self._ports[fe, port].neighbor_address))

@@ -1,0 +1,306 @@
+"""One FE as this CE sees it: association, liveness, role, and what is asked and told.
+
+RFC 5810 sections 4.3.3 and 7.5 (association, heartbeats), RFC 7121 section 3.2 (a CE is an FE's
+master or a backup; FEPO.CEID and the events PrimaryCEDown and PrimaryCEChanged say which).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from ce.beacon import FeBeacon
+from ce.config import CeConfig, FeView
+from ce.discovery import Picture, discovery_query, read, role_query
+from ce.exchange import Answer, Exchange
+from ce.fe_tables import FeTables
+from ce.lfbs import PORT_UP, answers, event
+from ce.ne_state import NeState
+from ce.programming import Programmer
+from ce.takeover import Takeover
+from forces.association import Association, Due
+from forces.effects import Disconnect, Effect, Journal, Send, SetTimer
+from forces.errors import ProtocolError
+from forces.header import Header, MessageType
+from forces.messages import Message, TeardownReason, flags_for
+from forces.paths import FullData
+
+MS = 1_000_000
+ROLE_CHECK_NS = 1_000_000_000
+"""MP may lose an event (RFC 5811 section 4.2.1.3); this is how long it can go unnoticed."""
+HOT_STANDBY = 2
+
+
+class Role(Enum):
+    UNKNOWN = "unknown"
+    BACKUP = "backup"
+    MASTER = "master"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What all sessions of a CE share."""
+
+    config: CeConfig
+    ne: NeState
+    out: list[Effect]
+    names: Mapping[int, str]
+    """CE and FE IDs -> node names, for the journal."""
+    ports_changed: Callable[[int], None]
+    """Called with `now` after an FE's ports told something new."""
+    beacon_started: Callable[[int], None]
+
+
+class FeSession:
+    """From the association to its end."""
+
+    def __init__(self, view: FeView, context: Context, now: int) -> None:
+        config = context.config
+        self.fe = view.id
+        self.name = view.name
+        self.role = Role.UNKNOWN
+        self.ready = False
+        self.discovered = False
+        self.picture = Picture()
+        self.last_event = "associated"
+        self.takeover: Takeover | None = None
+        self.programmer: Programmer | None = None
+        self.context = context
+        self.out = context.out
+        self.association = Association(
+            config.id, view.id, now, config.heartbeat_ms * MS, config.fe_dead_ms * MS
+        )
+        self.exchange = Exchange(self.association, context.out)
+        self.beacon = FeBeacon(config.id, view.name, self.tables, self.exchange, context.out)
+        self._port_ids = tuple(port.id for port in view.ports)
+        self._last_master: int | None = None
+        self._role_asked_after = 0
+        """Answers to queries up to this correlator are older than what an event said."""
+        self._port_asked_after: dict[int, int] = {}
+        self._next_role_check = now + ROLE_CHECK_NS
+        self._armed_ns = 0
+
+    @property
+    def tables(self) -> FeTables:
+        return self.context.ne.tables[self.fe]
+
+    @property
+    def port_ids(self) -> tuple[int, ...]:
+        return self._port_ids
+
+    def journal(self, what: str, /, **fields: Any) -> None:
+        self.last_event = what
+        self.out.append(Journal(what, {"fe": self.name, **fields}))
+
+    def begin(self, now: int) -> None:
+        """The association is set up: discover the FE."""
+        self.out.append(Journal("associated", {"peer": self.name}))
+        asked = self.exchange.query(discovery_query(self._port_ids), now, self._discovered)
+        self._role_asked_after = asked - 1
+        self._arm(now)
+
+    def _discovered(self, answer: Answer, now: int) -> None:
+        if answer.message is None:
+            return
+        self.discovered = True
+        self._learn(answer.message, now)
+        if self.role is Role.MASTER and self.takeover is None and not self.ready:
+            self._take_over(now, hot=False)
+
+    def _learn(self, message: Message, now: int) -> None:
+        """Ports and role from a QueryResponse, except where an event has said it since."""
+        read(message, self.picture)
+        asked = message.header.correlator
+        self.learn_queried_ports(self.picture.ports, asked, now)
+        if self.picture.master is not None and asked > self._role_asked_after:
+            if self.picture.master == self.context.config.id:
+                self._become_master(self.picture.last, now)
+            else:
+                self.become_backup(self.picture.master)
+
+    def learn_queried_ports(self, ports: Mapping[int, bool], asked: int, now: int) -> None:
+        """From the answer to the query with this correlator. HP and MP keep no common order: what
+        an event said after the query was sent is newer."""
+        after = self._port_asked_after
+        self.learn_ports({n: up for n, up in ports.items() if asked > after.get(n, 0)}, now)
+
+    def learn_ports(self, ports: Mapping[int, bool], now: int) -> None:
+        changed = False
+        for port, up in ports.items():
+            if self.context.ne.learn_port(self.fe, port, up):
+                changed = True
+                self.journal("port", port=port, up=up)
+        if changed:
+            self.context.ports_changed(now)
+
+    def received(self, message: Message, size: int, now: int) -> None:
+        """Any message but an AssociationSetup."""
+        if message.header.source != self.fe:
+            self.association.refused(size)
+            return
+        self.association.received(now, size)
+        kind = message.type
+        if kind in (MessageType.QUERY_RESPONSE, MessageType.CONFIG_RESPONSE):
+            if not self.exchange.received(message, now):
+                self.journal("unexpected", message=kind.name)
+        elif kind is MessageType.EVENT_NOTIFICATION:
+            self._reported(message, now)
+
+    def _reported(self, message: Message, now: int) -> None:
+        status = event("EtherPHYCop", "PHYPortStatusChanged")
+        down, changed = event("FEPO", "PrimaryCEDown"), event("FEPO", "PrimaryCEChanged")
+        for class_id, instance, ids, content in answers(message):
+            if not isinstance(content, FullData):
+                continue
+            named = (class_id, ids[: len(status.ids)])
+            try:
+                if named == (status.class_id, status.ids):
+                    self._port_asked_after[instance] = self.exchange.last_correlator
+                    self.learn_ports({instance: status.unpack(content.value) == PORT_UP}, now)
+                elif named == (down.class_id, down.ids):
+                    self._primary_down(down.unpack(content.value), now)
+                elif named == (changed.class_id, changed.ids):
+                    self._primary_changed(changed.unpack(content.value), now)
+            except ProtocolError as error:
+                self.journal("bad_report", path=list(ids), reason=error.reason)
+
+    def _primary_down(self, last: int, now: int) -> None:
+        """RFC 7121 Fig. 2: in cold standby the FE associates with nobody but its new master, and
+        says by this event that it did."""
+        self._last_master = last
+        if self.context.config.ha_mode != HOT_STANDBY and last != self.context.config.id:
+            self._role_asked_after = self.exchange.last_correlator
+            self._become_master(last, now)
+
+    def _primary_changed(self, master: int, now: int) -> None:
+        """RFC 7121 Fig. 5 step 6."""
+        self._role_asked_after = self.exchange.last_correlator
+        if master == self.context.config.id:
+            self._become_master(self._last_master, now)
+        else:
+            self.become_backup(master)
+
+    def _become_master(self, last: int | None, now: int) -> None:
+        if self.role is Role.MASTER:
+            return
+        hot = self.role is Role.BACKUP and self.context.config.ha_mode == HOT_STANDBY
+        self.role = Role.MASTER
+        self.journal("takeover", last=self.context.names.get(last) if last else None)
+        if self.discovered:
+            self._take_over(now, hot)
+
+    def _take_over(self, now: int, hot: bool) -> None:
+        self.tables.forget()
+        if self.programmer is not None:
+            self.programmer.close()
+        self.programmer = Programmer(
+            self.name, self.tables, self.exchange, self.beacon, self.out, self._programmed
+        )
+        self.takeover = Takeover(self, self.programmer, hot)
+        self.takeover.start(now)
+
+    def take_over_again(self, now: int) -> None:
+        """The FE left something unanswered: nothing is certain, start from scratch."""
+        self._take_over(now, hot=False)
+
+    def _programmed(self, now: int) -> None:
+        """Nothing is under way any more."""
+        if self.takeover is not None:
+            self.takeover.settle(now)
+        elif self.programmer is not None:
+            self.programmer.sync(now)
+
+    def intention_changed(self, now: int) -> None:
+        """Routing has other rows for this FE."""
+        if self.role is not Role.MASTER or self.programmer is None:
+            return
+        if self.takeover is None or self.takeover.writing:
+            self.programmer.sync(now)
+
+    def now_ready(self, kind: str, failed: int, now: int) -> None:
+        assert self.programmer is not None
+        self.takeover = None
+        self.ready = True
+        written = self.programmer.rows_written
+        self.journal("ready", kind=kind, rows_written=written, failed=failed)
+        self.start_beacon(now)
+
+    def start_beacon(self, now: int) -> None:
+        if self.context.config.beacon_ms > 0 and self.ready:
+            self.beacon.start(now)
+            self.context.beacon_started(now)
+
+    def hand_over(self) -> None:
+        """About to SET FEPO.CEID to another CE: the master has stopped before it asks (and what
+        was asked about the role before does not count any more)."""
+        self.beacon.stop()
+        self._role_asked_after = self.exchange.last_correlator
+
+    def become_backup(self, master: int) -> None:
+        """Another CE is this FE's master now."""
+        if self.role is Role.BACKUP:
+            return
+        self._stop_mastering()
+        self.role = Role.BACKUP
+        self.journal("backup", master=self.context.names.get(master, f"0x{master:08x}"))
+
+    def _stop_mastering(self) -> None:
+        self.beacon.stop()
+        if self.programmer is not None:
+            self.programmer.close()
+        self.programmer = self.takeover = None
+        self.ready = False
+        self.tables.forget()
+
+    def timer(self, now: int) -> bool:
+        """The session's timer fired. False: the FE is lost."""
+        association = self.association
+        dead_ns = association.dead_ns
+        if dead_ns is not None and now - self._armed_ns > dead_ns // 2:
+            # This process was stopped (or starved), and the FE's messages of that time still wait
+            # in its sockets: the silence is ours. One more interval, then it counts.
+            association.last_received_ns = max(association.last_received_ns, now)
+        due = association.due(now)
+        if Due.DEAD in due:
+            return False
+        if Due.HEARTBEAT in due:
+            self.out.append(Send(self.fe, association.heartbeat()))
+            association.sent(now)
+        self.exchange.expire(now)
+        if now >= self._next_role_check:
+            self._next_role_check = now + ROLE_CHECK_NS
+            self.exchange.query(role_query(self._port_ids), now, self._role_checked)
+        self._arm(now)
+        return True
+
+    def _role_checked(self, answer: Answer, now: int) -> None:
+        if answer.message is not None:
+            self._learn(answer.message, now)
+
+    def _arm(self, now: int) -> None:
+        """Set again only when it fires: traffic moves the deadlines on all the time, and a timer
+        that finds nothing due is cheaper than a new one for every message."""
+        times = [self._next_role_check, self.association.deadline(), self.exchange.next_due()]
+        self._armed_ns = max(min(time for time in times if time is not None), now + 1)
+        self.out.append(SetTimer(("fe", self.fe), self._armed_ns))
+
+    def close(self, cause: str, now: int, connected: bool) -> None:
+        """The association is over. `connected`: the transport is still there, close it too."""
+        if cause == "heartbeat":
+            header = Header(
+                MessageType.ASSOCIATION_TEARDOWN,
+                self.association.own_id,
+                self.fe,
+                0,
+                flags_for(MessageType.ASSOCIATION_TEARDOWN),
+            )
+            reason = TeardownReason.LOSS_OF_HEARTBEATS
+            self.out.append(Send(self.fe, Message(header, reason=reason)))
+        if connected:
+            self.out.append(Disconnect(self.fe, abort=cause == "heartbeat"))
+        self._stop_mastering()
+        self.role = Role.UNKNOWN
+        self.journal("fe_lost", cause=cause)
+        self.exchange.close(now)

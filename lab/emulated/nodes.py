@@ -18,7 +18,7 @@ from lab.emulated.network import Network
 from lab.emulated.sandbox import PRIVATE
 from topologies.model import Node, Topology
 
-TARGETS = {"fe": "fe_datapath.main:run_fe_sync", "ce": "ce.main:run_ce_sync"}
+TARGETS = {"fe": "lab.emulated.entries:fe", "ce": "lab.emulated.entries:ce"}
 
 POLL_S = 0.005
 STOP_BUDGET_S = 3.0

@@ -129,8 +129,8 @@ def _walk(node: ast.expr, cells: Collection[str]) -> None:
             _walk(left, cells)
             _walk(right, cells)
         case ast.Compare(left=left, ops=ops, comparators=others):
-            for op in ops:
-                if type(op) not in _COMPARISONS:
+            for comparison in ops:
+                if type(comparison) not in _COMPARISONS:
                     raise ExpectationError(f"not a comparison of this language: {_text(node)}")
             for each in (left, *others):
                 _walk(each, cells)
@@ -220,12 +220,12 @@ def _value(
 
 
 def _cell(node: ast.Subscript) -> str:
-    assert isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str)
-    return node.slice.value
+    assert isinstance(node.slice, ast.Constant)
+    return str(node.slice.value)
 
 
 def _statistic(cell: CellFigures, metric: str, statistic: str) -> float:
-    found = getattr(cell.metrics[metric], statistic)
+    found: float | None = getattr(cell.metrics[metric], statistic)
     if found is None:
         raise NotMeasured(f"{metric}.{statistic} of {cell.name}: nothing measured")
     return found

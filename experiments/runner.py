@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -115,23 +115,20 @@ def run(
             failures = failures + 1 if lab_failed else 0
             if failures == MAX_FAILURES_IN_A_ROW:
                 raise GaveUp(f"{failures} trials in a row failed: {'; '.join(outcome.reasons)}")
-        short = lacking(plan, outcomes, lambda name: cap(plan.cell(name).trials))
+        short = lacking(plan, outcomes, within_cap=True)
         if not short:
             return plan
         plan = with_extra(plan, short)
         start(setting.folder, plan)
 
 
-def lacking(
-    plan: Plan, outcomes: Sequence[Outcome], most: Callable[[str], int] | None = None
-) -> list[str]:
-    """Cells with fewer `ok` trials than asked for; with `most`, only those not yet tried that
-    often."""
+def lacking(plan: Plan, outcomes: Sequence[Outcome], within_cap: bool = False) -> list[str]:
+    """Cells with fewer `ok` trials than asked for; with `within_cap`, those worth another try."""
     names = []
     for cell in plan.cells:
         trials = measured(outcomes, cell.name)
         ok = sum(o.verdict == "ok" for o in trials)
-        if ok < cell.trials and (most is None or len(trials) < most(cell.name)):
+        if ok < cell.trials and not (within_cap and len(trials) >= cap(cell.trials)):
             names.append(cell.name)
     return names
 
@@ -202,13 +199,3 @@ def _write_description(place: Path, description: Description) -> None:
     except (OSError, ValueError):
         own = {}
     folders.write_json(path, (own if isinstance(own, dict) else {}) | describe(description))
-
-
-def limits_of(manifest: dict[str, object]) -> Limits:
-    """As they were when the run began."""
-    raw = manifest.get("limits")
-    return Limits(**raw) if isinstance(raw, dict) else Limits()
-
-
-def limits_json(limits: Limits) -> dict[str, float]:
-    return asdict(limits)

@@ -65,7 +65,7 @@ def _setting(name: str, hint: Any) -> Any:
 
 
 _hints = get_type_hints(CellSettings)
-_Settings = create_model(  # type: ignore[call-overload]
+_Settings = create_model(
     "_Settings",
     __base__=_Strict,
     **{f.name: _setting(f.name, _hints[f.name]) for f in fields(CellSettings)},
@@ -83,10 +83,13 @@ class _Cell(_Settings):  # type: ignore[misc, valid-type]
     expect: list[str] = Field(default_factory=list)
 
 
+_DEFAULT_LIMITS = Limits()
+
+
 class _Limits(_Strict):
-    jitter_ms: Annotated[float, Field(gt=0, le=1000)] = Limits.jitter_ms
-    sender_pause_ms: Annotated[float, Field(gt=0, le=1000)] = Limits.sender_pause_ms
-    fault_margin_ms: Annotated[float, Field(ge=0, le=1000)] = Limits.fault_margin_ms
+    jitter_ms: Annotated[float, Field(gt=0, le=1000)] = _DEFAULT_LIMITS.jitter_ms
+    sender_pause_ms: Annotated[float, Field(gt=0, le=1000)] = _DEFAULT_LIMITS.sender_pause_ms
+    fault_margin_ms: Annotated[float, Field(ge=0, le=1000)] = _DEFAULT_LIMITS.fault_margin_ms
 
 
 class ScenarioDocument(_Strict):
@@ -242,10 +245,10 @@ def _check(document: Document, content: ScenarioDocument, cells: tuple[Cell, ...
     for index, name in enumerate(content.must_lose):
         if name not in content.faults:
             raise document.error(("must_lose", index), f"{name!r} is not a schedule of this file")
-    for cell in cells:
-        end = max((f.at_ms + (f.heal_after_ms or 0) for f in cell.faults), default=0.0)
-        if end >= cell.observe_ms and cell.faults:
+    for made in cells:
+        end = max((f.at_ms + (f.heal_after_ms or 0) for f in made.faults), default=0.0)
+        if end >= made.observe_ms and made.faults:
             raise document.error(
                 ("observe_ms",),
-                f"cell {cell.name}: the faults end at {end:g} ms, after the observed time",
+                f"cell {made.name}: the faults end at {end:g} ms, after the observed time",
             )

@@ -12,14 +12,14 @@ from experiments.statistics import Summary
 if TYPE_CHECKING:
     from rich.table import Table
 
-HEADINGS = ("cell", "n", "verdicts", "dtime1", "dtime2", "dtime3", "lost", "control outage")
+HEADINGS = ("cell", "n", "verdicts", "dtime1", "dtime2", "dtime3", "lost", "control\noutage")
 
 
 def median_and_max(summary: Summary, digits: int = 1) -> str:
-    """`12.3 / 15.0`; nothing if it does not apply."""
+    """Median, and the largest value under it; nothing if it does not apply."""
     if summary.median is None or summary.max is None:
         return "–"
-    return f"{summary.median:.{digits}f} / {summary.max:.{digits}f}"
+    return f"{summary.median:.{digits}f}\n{summary.max:.{digits}f}"
 
 
 def verdicts(result: CellResult) -> str:
@@ -28,12 +28,8 @@ def verdicts(result: CellResult) -> str:
 
 
 def packets(result: CellResult) -> str:
-    """Lost of sent; if none, how small the loss ratio certainly is (rule of three)."""
-    if result.sent == 0:
-        return "–"
-    if result.loss_bound is not None:
-        return f"0 of {result.sent} (< {result.loss_bound:.1e})"
-    return f"{result.lost} of {result.sent}"
+    """Lost of sent."""
+    return f"{result.lost} of {result.sent}" if result.sent else "–"
 
 
 def cells(results: Sequence[CellResult]) -> list[tuple[str, ...]]:
@@ -54,11 +50,18 @@ def table(results: Sequence[CellResult]) -> Table:
     from rich import box
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD, caption="times in ms: median / max of the ok trials")
+    made = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        caption="times in ms, of the ok trials: median, below it the maximum",
+    )
     for index, heading in enumerate(HEADINGS):
         left = heading in ("cell", "verdicts")
         made.add_column(
-            heading, justify="left" if left else "right", style="bold" if index == 0 else None
+            heading,
+            justify="left" if left else "right",
+            style="bold" if index == 0 else None,
+            no_wrap=heading != "verdicts",
         )
     for line in cells(results):
         made.add_row(*line)

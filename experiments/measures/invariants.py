@@ -7,6 +7,7 @@ silence here is not a proof. (8 and 9 are in `verdict`: they need all instrument
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def _one_hand(trial: Trial) -> Iterator[str]:
         return
     for fe, beacon in trial.beacons.items():
         masters = [e.fields.get("ce") for e in trial.of("master", fe)]
-        allowed = sum(a != b for a, b in zip(masters, masters[1:], strict=False))
+        allowed = sum(a != b for a, b in pairwise(masters))
         seen = ownership_changes(beacon, about.start_ns, about.end_ns)
         if seen > allowed:
             yield (

@@ -145,18 +145,26 @@ def read_description(folder: Path) -> Description:
 
 
 def read_journal(path: Path) -> list[Event]:
-    """A last line without its end is dropped: its writer was killed in the middle of it."""
+    """A writer killed in the middle of a line leaves the start of one: at the end of the file, or
+    with the restarted process's first line right behind it."""
     events = []
     lines = path.read_bytes().split(b"\n")
     if len(lines) > MAX_JOURNAL_LINES:
         raise RecordError(f"{path}: more than {MAX_JOURNAL_LINES} lines")
     for number, line in enumerate(lines[:-1], 1):
-        try:
-            raw = json.loads(line)
-            events.append(Event(int(raw.pop("t")), raw.pop("node"), raw.pop("event"), raw))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise RecordError(f"{path}:{number}: not a journal line") from None
+        event = _event(line) or _event(line[line.rfind(b'{"t"') :])
+        if event is None:
+            raise RecordError(f"{path}:{number}: not a journal line")
+        events.append(event)
     return events
+
+
+def _event(line: bytes) -> Event | None:
+    try:
+        raw = json.loads(line)
+        return Event(int(raw.pop("t")), str(raw.pop("node")), str(raw.pop("event")), raw)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _array(path: Path, dtype: np.dtype[Any]) -> np.ndarray:

@@ -183,6 +183,12 @@ class Writer:
                 self.log(fe, detect + 100_000, "forwarding", on=False)
             if k.recovers:
                 self.log(fe, master, "master", ce=new, last="ce1")
+                if mode != "hot":
+                    self.log(fe, master - 2 * MS, "tml_up", peer=new)
+                    self.log(new, master - 2 * MS + 90_000, "tml_up", peer=fe)
+                    self.log(new, master - MS, "associated", peer=fe)
+                    self.log(fe, master - 1, "associated", peer=new)
+                    self.log(new, (master + ready) // 2, "discovered", fe=fe, rows=212)
                 self.log(new, master + 50_000, "takeover", fe=fe, last="ce1")
                 self.log(new, ready, "ready", fe=fe, kind=mode, rows_written=100)
                 for copy in range(2 if k.doubled_event else 1):

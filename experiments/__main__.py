@@ -1,0 +1,5 @@
+"""`python -m experiments`: the command line."""
+
+from experiments.cli import main
+
+main()

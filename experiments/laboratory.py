@@ -1,0 +1,27 @@
+"""Where trials run: the one place that knows which back end is in use.
+
+The emulated lab lives in a sandbox (DESIGN section 1): `inside` runs the campaign in it, so that
+whatever ends this process, the kernel removes all of the lab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lab.backend import Lab
+from topologies.model import Topology
+
+
+def inside(entry: Callable[[], int]) -> int:
+    """Call `entry` where a lab can be opened; its exit code. LabError if this machine cannot."""
+    from lab.emulated import sandbox
+
+    return sandbox.run(entry)
+
+
+def open_lab(topology: Topology, folder: Path, pcap: bool) -> Lab:
+    """Boot the topology. LabError if that fails."""
+    from lab.emulated.lab import EmulatedLab
+
+    return EmulatedLab(topology, folder, pcap=pcap) if pcap else EmulatedLab(topology, folder)

@@ -1,0 +1,168 @@
+"""`report.html`: one file that opens anywhere, and the figures beside it as PNG and SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from experiments import folders
+from experiments.report import dtimes, ladder, loss, outages, style
+from experiments.results import CellResult
+from experiments.statistics import Summary
+from experiments.table import packets, verdicts
+
+if TYPE_CHECKING:
+    from experiments.campaign import Finished
+
+ALL_FIGURES = ("dtimes", "loss", "outages", "ladder")
+TITLES = {
+    "dtimes": "What a failover is made of",
+    "loss": "What the data plane noticed",
+    "outages": "Every trial",
+    "ladder": "One failover, message by message",
+}
+EXPLANATIONS = {
+    "dtimes": dtimes.EXPLANATION,
+    "loss": loss.EXPLANATION,
+    "outages": outages.EXPLANATION,
+    "ladder": ladder.EXPLANATION,
+}
+
+
+def write_report(finished: Finished) -> Path:
+    """Draw the figures that the scenario asked for, and the page around them."""
+    asked = finished.manifest.get("figures") or ALL_FIGURES
+    pictures = []
+    with style.looks():
+        for name in asked:
+            figure = _figure(name, finished)
+            if figure is not None:
+                uri = style.save(figure, finished.folder / "figures" / name)
+                pictures.append(
+                    {"title": TITLES[name], "text": EXPLANATIONS[name], "uri": uri, "name": name}
+                )
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    path = finished.folder / "report.html"
+    page = environment.get_template("report.html.j2")
+    folders.write_text(path, page.render(_values(finished, pictures)))
+    return path
+
+
+def _figure(name: str, finished: Finished) -> Figure | None:
+    match name:
+        case "dtimes":
+            return dtimes.draw(finished.cells)
+        case "loss":
+            return loss.draw(finished.folder, finished.cells, finished.outcomes)
+        case "outages":
+            return outages.draw(finished.cells, finished.outcomes)
+        case "ladder":
+            return ladder.draw(finished.folder, finished.cells, finished.outcomes)
+    raise ValueError(f"no figure {name!r}")
+
+
+def _values(finished: Finished, pictures: list[dict[str, str]]) -> dict[str, Any]:
+    manifest = finished.manifest
+    return {
+        "scenario": finished.plan.scenario,
+        "question": manifest.get("question", ""),
+        "run": finished.folder.name,
+        "topology": finished.plan.topology,
+        "seed": finished.plan.seed,
+        "state": manifest.get("state", ""),
+        "started": manifest.get("started", ""),
+        "pictures": pictures,
+        "rows": [_row(cell) for cell in finished.cells],
+        "reasons": [(c.cell.name, reason) for c in finished.cells for reason in c.reasons],
+        "expectations": finished.expectations,
+        "measuring": _measuring(finished),
+        "environment": list(_flat(dict(manifest.get("environment") or {}))),
+        "versions": sorted(dict(manifest.get("versions") or {}).items()),
+        "colours": [(style.DTIME_NAMES[n], colour) for n, colour in style.DTIMES.items()],
+    }
+
+
+def _row(result: CellResult) -> dict[str, Any]:
+    bad = result.counts["violated"] or result.counts["invalid"] or result.counts["disagree"]
+    return {
+        "cell": result.cell.name,
+        "n": result.counts["ok"],
+        "verdicts": verdicts(result),
+        "bad": bool(bad),
+        "times": [_interval(result.metrics[name]) for name in style.DTIMES],
+        "outage": _interval(result.metrics["control_outage_ms"]),
+        "data_outage": _interval(result.metrics["data_outage_ms"]),
+        "packets": packets(result),
+        "bound": f"ratio < {result.loss_bound:.1e}" if result.loss_bound is not None else "",
+        "detected_by": ", ".join(f"{k} {v}" for k, v in result.detected_by.items()) or "–",
+    }
+
+
+def _interval(summary: Summary) -> tuple[str, str]:
+    """(median, what stands under it)."""
+    if summary.median is None or summary.max is None:
+        return "–", ""
+    digits = 1 if summary.max >= 1 else 2
+    low, high = summary.interval or (summary.median, summary.median)
+    tail = (
+        f"p99 {summary.p99:.{digits}f}"
+        if summary.p99 is not None
+        else f"max of {summary.n}: {summary.max:.{digits}f}"
+    )
+    return f"{summary.median:.{digits}f}", f"[{low:.{digits}f}, {high:.{digits}f}] {tail}"
+
+
+def _measuring(finished: Finished) -> list[tuple[str, str]]:
+    """What every figure must name: intervals, bounds, transport."""
+    limits = dict(finished.manifest.get("limits") or {})
+
+    def used(name: str, unit: str = "") -> str:
+        values = dict.fromkeys(getattr(c.cell.settings, name) for c in finished.cells)
+        return ", ".join(f"{value}{unit}" for value in values)
+
+    intervals = dict.fromkeys(1000 / c.cell.settings.probe_pps for c in finished.cells)
+    transports = sorted({o.tml for o in finished.outcomes if o.tml})
+    return [
+        ("probe interval", ", ".join(f"{i:g} ms per flow and direction" for i in intervals)),
+        ("beacon interval", used("beacon_ms", " ms")),
+        ("agreement", f"one beacon interval + {limits.get('jitter_ms', '?')} ms of jitter"),
+        ("sender pause bound", f"{limits.get('sender_pause_ms', '?')} ms"),
+        ("transport", ", ".join(transports) or "unknown"),
+        ("security", "no transport security (no IPsec, no TLS): what it would cost is not in here"),
+        ("detection", f"{used('detect')}; CEHDI {used('cehdi_ms', ' ms')}"),
+        (
+            "heartbeats",
+            f"CE {used('ce_heartbeat_ms', ' ms')}, FE {used('fe_heartbeat_ms', ' ms')}",
+        ),
+        ("routes per FE", used("routes")),
+        ("profile", used("profile")),
+        ("state persistence", "none: processes start empty"),
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested facts as lines; a list as words."""
+    lines: list[tuple[str, str]] = []
+    for key, value in values.items():
+        name = f"{prefix}{key}".replace("_", " ")
+        if isinstance(value, Mapping):
+            lines += _flat(value, f"{name}: ")
+        elif isinstance(value, list | tuple):
+            lines.append((name, ", ".join(map(str, value)) or "nothing"))
+        elif isinstance(value, bool):
+            lines.append((name, "yes" if value else "no"))
+        elif isinstance(value, float):
+            lines.append((name, f"{value:.4g}"))
+        else:
+            lines.append((name, str(value)))
+    return lines

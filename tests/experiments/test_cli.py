@@ -1,0 +1,190 @@
+"""The verbs: what they print, and one clear line with exit 2 for whatever a user gets wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from experiments import laboratory
+from experiments.cli import app
+from lab.backend import LabError
+from tests.experiments.synthetic import SyntheticLab, by_mode
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs go to a fresh folder, trials to the synthetic laboratory."""
+    monkeypatch.setenv("CEHA_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr("experiments.campaign.signal.signal", lambda *_: None)
+    # The page itself is test_report's matter, and slow to draw.
+    monkeypatch.setattr(
+        "experiments.report.page.write_report",
+        lambda finished: (finished.folder / "report.html").write_text("page"),
+    )
+    monkeypatch.setattr(laboratory, "inside", lambda entry: entry())
+    monkeypatch.setattr(laboratory, "open_lab", lambda *_: SyntheticLab(by_mode()))
+    return tmp_path / "runs"
+
+
+def ceha(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def one_line(result: Result, code: int = 2) -> str:
+    assert result.exit_code == code, result.output
+    lines = [line for line in result.stderr.splitlines() if line]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def test_run_shows_a_table_and_report_finds_the_run(runs: Path) -> None:
+    done = ceha("run", "quickstart", "--trials", "2")
+    assert done.exit_code == 0, done.output
+    for word in ("none", "cold", "cold-policy0", "hot", "2 ok", "dtime3", "report.html"):
+        assert word in done.stdout
+    again = ceha("report", "latest", "--json")
+    assert again.exit_code == 0
+    shown = json.loads(again.stdout)
+    assert [cell["cell"] for cell in shown["cells"]] == ["none", "cold", "cold-policy0", "hot"]
+    assert all(e["held"] for e in shown["expectations"])
+
+
+def test_only_and_seed(runs: Path) -> None:
+    done = ceha("run", "quickstart", "--trials", "1", "--only", "hot", "--seed", "9", "--json")
+    assert done.exit_code == 0, done.output
+    shown = json.loads(done.stdout)
+    assert [cell["cell"] for cell in shown["cells"]] == ["hot"]
+    asked = {e["expression"]: e["held"] for e in shown["expectations"]}
+    assert asked['dtime2_ms.median < cells["cold"].dtime2_ms.median / 5'] is None
+    manifest = json.loads((runs / "latest" / "manifest.json").read_text())
+    assert manifest["seed"] == 9
+
+
+def test_dry_run_runs_nothing(runs: Path) -> None:
+    done = ceha("run", "quickstart", "--dry-run")
+    assert done.exit_code == 0
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("44 trials in 4 cells, seed 1, about ")
+    assert not runs.exists()
+    plan = json.loads(ceha("run", "quickstart", "--dry-run", "--json").stdout)
+    assert len(plan["trials"]) == 44
+
+
+def test_resume_of_a_complete_run_ends_at_once(runs: Path) -> None:
+    assert ceha("run", "quickstart", "--trials", "1", "--only", "hot").exit_code == 0
+    assert ceha("run", "--resume", "latest").exit_code == 0
+
+
+def test_scenarios_lists_the_questions() -> None:
+    assert "quickstart: What does the crash" in ceha("scenarios").stdout
+    listed = json.loads(ceha("scenarios", "--json").stdout)
+    assert {"quickstart", "failures"} <= {s["name"] for s in listed}
+
+
+def test_golden_unknown_scenario() -> None:
+    assert one_line(ceha("run", "quikstart")) == (
+        "ceha: there is no scenario 'quikstart' (there are: failures, quickstart; or a path)"
+    )
+
+
+def test_golden_no_scenario() -> None:
+    assert one_line(ceha("run")) == "ceha: which scenario? (see `ceha scenarios`)"
+
+
+def test_golden_unknown_cell() -> None:
+    assert one_line(ceha("run", "quickstart", "--only", "warm")) == (
+        "ceha: quickstart has no cell 'warm' (there are: none, cold, cold-policy0, hot)"
+    )
+
+
+def test_golden_unknown_run(runs: Path) -> None:
+    line = f"ceha: there is no run 'nothing' in {runs}"
+    assert one_line(ceha("report", "nothing")) == line
+    assert one_line(ceha("run", "--resume", "nothing")) == line
+
+
+def test_golden_typing_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my.yaml").write_text("question: What is wrong here?\ntopology: diamond\nwarmups: 1\n")
+    assert one_line(ceha("run", "./my.yaml")) == (
+        "ceha: my.yaml:3: warmups: is not a known key: did you mean 'warmup'?"
+    )
+
+
+def test_golden_fault_on_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my.yaml").write_text(
+        "question: What is wrong here?\ntopology: diamond\n"
+        "faults:\n  cut:\n    - {kind: link-cut, target: fe1-fe9}\n"
+        "cells:\n  - {name: hot, mode: hot, fault: cut}\n"
+    )
+    assert one_line(ceha("run", "./my.yaml")) == (
+        "ceha: my.yaml:5: faults.cut[0].target: topology diamond has no node or link 'fe1-fe9'"
+    )
+
+
+def test_golden_runs_folder_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("CEHA_RUNS", str(tmp_path / "file" / "runs"))
+    assert one_line(ceha("run", "quickstart")) == (
+        f"ceha: cannot write to {tmp_path}/file/runs: Not a directory"
+    )
+
+
+def test_golden_machine_that_cannot(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> int:
+        raise LabError("the lab needs root: use sudo")
+
+    monkeypatch.setattr(laboratory, "inside", refuse)
+    result = ceha("run", "quickstart")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == "ceha: the lab needs root: use sudo"
+
+
+def test_golden_resume_with_another_choice() -> None:
+    assert one_line(ceha("run", "quickstart", "--resume", "latest")) == (
+        "ceha: --resume goes on with a run as it was planned: no other choice with it"
+    )
+
+
+def test_golden_plan_that_is_none(runs: Path) -> None:
+    (runs / "x").mkdir(parents=True)
+    (runs / "x" / "plan.json").write_text("{}")
+    assert one_line(ceha("report", "x")) == (f"ceha: {runs}/x/plan.json: not a plan of version 1")
+
+
+@pytest.mark.parametrize("verb", [[], ["run"], ["report"], ["scenarios"]])
+def test_help_is_documentation(verb: list[str]) -> None:
+    shown = ceha(*verb, "--help")
+    assert shown.exit_code == 0
+    assert "Exit codes: 0" in " ".join(shown.stdout.split())
+
+
+def test_help_comes_at_once() -> None:
+    """Nothing heavy is imported for it; the best of three, since others use the machine too."""
+    took = []
+    for _ in range(3):
+        begin = time.monotonic()
+        subprocess.run(
+            [sys.executable, "-m", "experiments", "--help"], check=True, capture_output=True
+        )
+        took.append(time.monotonic() - begin)
+    assert min(took) < 0.4
+
+
+def test_help_imports_no_numbers_and_no_pictures() -> None:
+    code = (
+        "import sys; import experiments.cli;"
+        "print([m for m in ('numpy', 'scipy', 'matplotlib', 'pydantic', 'mininet', 'pyroute2')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

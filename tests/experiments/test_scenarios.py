@@ -1,0 +1,162 @@
+"""Scenario files: the shipped ones, and what a typing error in one says (golden)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from experiments.scenario import ScenarioNotFound, _Settings, available, load_scenario
+from lab.backend import CellSettings
+from topologies.document import DocumentError
+
+GOOD = """\
+question: What does a crash cost in this test?
+topology: diamond
+trials: 3
+settings: {routes: 10}
+faults:
+  crash:
+    - {kind: crash, target: master}
+  cut:
+    - {kind: link-cut, target: fe1-fe2, at_ms: 5}
+must_lose: [cut]
+cells:
+  - {name: cold, mode: cold, fault: crash}
+  - {name: hot, mode: hot, fault: cut, observe_ms: 400}
+expect:
+  - data_lost.max == 0
+"""
+
+Write = Callable[[str], str]
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    def put(text: str) -> str:
+        (tmp_path / "mine.yaml").write_text(text)
+        return "./mine.yaml"
+
+    monkeypatch.chdir(tmp_path)
+    return put
+
+
+def test_shipped_scenarios_are_well_formed_and_know_their_topology() -> None:
+    from experiments.cli import _topology
+
+    assert {"quickstart", "failures"} <= set(available())
+    for name in available():
+        scenario = load_scenario(name)
+        assert _topology(scenario).name == scenario.content.topology
+        assert all(cell.trials >= 10 for cell in scenario.cells), name
+
+
+def test_quickstart_is_what_the_readme_says() -> None:
+    scenario = load_scenario("quickstart")
+    kinds = {(c.settings.mode, c.settings.policy) for c in scenario.cells}
+    assert kinds == {("none", 1), ("cold", 1), ("cold", 0), ("hot", 1)}
+    assert {f.kind for c in scenario.cells for f in c.faults} == {"crash"}
+
+
+def test_failures_is_cold_and_hot_against_every_fault() -> None:
+    scenario = load_scenario("failures")
+    kinds = {"crash", "hang", "isolate-carrier", "isolate-silent", "planned-switch", "link-cut"}
+    assert {(c.settings.mode, c.fault) for c in scenario.cells} == {
+        (mode, kind) for mode in ("cold", "hot") for kind in kinds
+    }
+    assert {c.fault for c in scenario.cells if c.must_lose} == {"link-cut"}
+
+
+def test_a_file_by_path(write: Write) -> None:
+    scenario = load_scenario(write(GOOD))
+    cold, hot = scenario.cells
+    assert scenario.name == "mine"
+    assert (cold.settings.routes, cold.trials, cold.must_lose) == (10, 3, False)
+    assert (hot.observe_ms, hot.faults[0].at_ms, hot.must_lose) == (400, 5, True)
+
+
+def test_every_setting_of_a_cell_can_be_written() -> None:
+    assert set(_Settings.model_fields) == {f.name for f in fields(CellSettings)}
+
+
+def test_a_product_names_its_cells(write: Write) -> None:
+    text = re.sub(r"cells:\n.*\n.*\n", "vary: {mode: [cold, hot], routes: [10, 100]}\n", GOOD)
+    names = [c.name for c in load_scenario(write(text)).cells]
+    assert names == ["cold-routes10", "cold-routes100", "hot-routes10", "hot-routes100"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("trials: 3", "trails: 3",
+         "mine.yaml:3: trails: is not a known key: did you mean 'trials'?"),
+        (
+            "kind: crash,", "kind: crsh,",
+            "mine.yaml:7: faults.crash[0].kind: 'crsh' is not one of 'crash', 'hang', "
+            "'isolate-carrier', 'isolate-silent', 'planned-switch' or 'link-cut': "
+            "did you mean 'crash'?",
+        ),
+        (
+            "mode: cold,", "mode: warm,",
+            "mine.yaml:12: cells[0].mode: 'warm' is not one of 'none', 'cold', 'hot' or "
+            "'hot+sync'",
+        ),
+        (
+            "fault: cut,", "fault: cat,",
+            "mine.yaml:13: cells[1].fault: 'cat' is not a schedule of this file "
+            "(there are: crash, cut)",
+        ),
+        (
+            "data_lost.max", "data_lots.max",
+            "mine.yaml:15: expect[0]: unknown figure 'data_lots' (known: dtime1_ms, dtime2_ms, "
+            "dtime3_ms, failover_ms, control_outage_ms, data_sent, data_lost, data_outage_ms, "
+            "disruptions)",
+        ),
+        ("name: hot,", "name: cold,", "mine.yaml:13: cells[1].name: a second cell 'cold'"),
+        ("mode: hot, ", "", "mine.yaml:13: cells[1]: mode is missing"),
+        (
+            "observe_ms: 400", "observe_ms: 4",
+            "mine.yaml:1: observe_ms: cell hot: the faults end at 5 ms, after the observed time",
+        ),
+        ("must_lose: [cut]", "must_lose: [cot]",
+         "mine.yaml:10: must_lose[0]: 'cot' is not a schedule of this file"),
+        ("routes: 10", "routes: -1",
+         "mine.yaml:4: settings.routes: input should be greater than or equal to 0 (is -1)"),
+        ("topology: diamond\n", "", "mine.yaml:1: topology: is missing"),
+    ],
+)  # fmt: skip
+def test_a_typing_error_is_one_line_with_file_line_and_field(
+    write: Write, old: str, new: str, line: str
+) -> None:
+    assert old in GOOD
+    with pytest.raises(DocumentError) as caught:
+        load_scenario(write(GOOD.replace(old, new, 1)))
+    assert str(caught.value) == line
+
+
+@pytest.mark.parametrize(
+    ("vary", "message"),
+    [
+        ("{mood: [cold]}", "vary.mood: is not what can be varied (known: "),
+        ("{mode: []}", "vary.mode: must have at least one value"),
+        ("{mode: [cold, tepid]}", "vary.mode[1]: 'tepid': "),
+        (f"{{mode: [cold], routes: {list(range(201))}}}", "201 cells are more"),
+    ],
+)
+def test_a_wrong_product_is_one_line(write: Write, vary: str, message: str) -> None:
+    text = re.sub(r"cells:\n.*\n.*\n", f"vary: {vary}\n", GOOD)
+    with pytest.raises(DocumentError) as caught:
+        load_scenario(write(text))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_scenario_names_the_known_ones() -> None:
+    with pytest.raises(ScenarioNotFound) as caught:
+        load_scenario("quikstart")
+    assert str(caught.value) == (
+        "there is no scenario 'quikstart' (there are: failures, quickstart; or a path)"
+    )

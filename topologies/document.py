@@ -81,7 +81,11 @@ class Document:
         try:
             return model.model_validate(self.value)
         except ValidationError as error:
-            first = min(error.errors(), key=lambda detail: self.line_of(detail["loc"]))
+            # A misspelt key is also a missing one; it is the misspelt one that helps.
+            first = min(
+                error.errors(),
+                key=lambda detail: (detail["type"] == "missing", self.line_of(detail["loc"])),
+            )
             location = tuple(
                 step for step in first["loc"] if _is_in_file(self.root, first["loc"], step)
             )

@@ -119,6 +119,7 @@ def _check_flows(
     kinds: dict[str, str],
     addresses: dict[str, list[str]],
 ) -> None:
+    hosts = [host.name for host in content.hosts]
     names: set[str] = set()
     for row, flow in enumerate(content.flows):
         if flow.name in names:
@@ -128,7 +129,7 @@ def _check_flows(
             if kinds.get(end) != "host":
                 raise document.error(
                     ("flows", row, key),
-                    f"{end!r} is not a host{suggestion(end, sorted(addresses))}",
+                    f"{end!r} is not a host{suggestion(end, hosts)}",
                 )
             if flow.address > len(addresses[end]):
                 raise document.error(

@@ -1,28 +1,26 @@
 """What the fork server calls in a node's namespaces: a configuration's JSON values to a running
-FE or CE."""
+FE or CE.
+
+Each imports its own kind only, so that neither is held up by the other's mistakes.
+"""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-from fe_datapath.main import run_fe
 from pydantic import TypeAdapter, ValidationError
-
-from ce.config import CeConfig
-from ce.main import run_ce
-from fe_datapath.config import FeConfig
-
-_FE = TypeAdapter(FeConfig)
-_CE = TypeAdapter(CeConfig)
 
 EXIT_USAGE = 2
 
 
 def fe(config: dict[str, Any]) -> int:
     """Until SIGTERM; the FE's exit code."""
+    from fe_datapath.config import FeConfig
+    from fe_datapath.main import run_fe
+
     try:
-        checked = _FE.validate_python(config)
+        checked = TypeAdapter(FeConfig).validate_python(config)
     except ValidationError as error:
         return _refuse(error)
     return run_fe(checked)
@@ -30,8 +28,11 @@ def fe(config: dict[str, Any]) -> int:
 
 def ce(config: dict[str, Any]) -> int:
     """Until SIGTERM; the CE's exit code."""
+    from ce.config import CeConfig
+    from ce.main import run_ce
+
     try:
-        checked = _CE.validate_python(config)
+        checked = TypeAdapter(CeConfig).validate_python(config)
     except ValidationError as error:
         return _refuse(error)
     return run_ce(checked)

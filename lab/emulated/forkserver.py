@@ -31,6 +31,8 @@ from lab.emulated.namespaces import die_with_parent, enter
 from lab.emulated.network import NetNode
 
 PREIMPORTED = (
+    "ce.main",
+    "fe_datapath.main",
     "lab.emulated.entries",
     "lab.emulated.beacon_listener",
     "lab.emulated.probe_receiver",

@@ -48,7 +48,6 @@ class FakeDatapath:
         self._latency_s = latency_s
         self._turn = asyncio.Lock()
         self._networks = {port.id: ipaddress.ip_interface(port.address).network for port in ports}
-        self._own = {ipaddress.ip_interface(port.address).ip for port in ports}
         self._ports = {
             port.id: PortState(
                 port=port.id,
@@ -218,8 +217,10 @@ class FakeDatapath:
             raise _Refused(
                 ResultCode.BUSY, f"next hop {change.id}: carrier for nexthop device is down"
             )
-        on_link = gateway in self._networks[change.port] or gateway.is_link_local
-        if not gateway.is_unspecified and (not on_link or gateway in self._own):
+        network = self._networks[change.port]
+        on_link = gateway in network or (gateway.version == 6 and gateway.is_link_local)
+        broadcast = gateway == network.broadcast_address and network.prefixlen < 31
+        if not gateway.is_unspecified and (not on_link or broadcast):
             raise _Refused(ResultCode.INVALID_PARAMETERS, f"next hop {change.id}: invalid gateway")
         if gateway.version == 4 and any(
             len(prefix) == 16 and hop == change.id for (prefix, _), hop in self._routes.items()

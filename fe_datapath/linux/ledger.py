@@ -1,0 +1,77 @@
+"""What our changes have left in the kernel, as far as we know.
+
+Two things need it that the kernel does not offer: taking back the later messages of a batch of
+which one failed (the kernel carries on, and does not say what a replaced route was before), and
+refusing to delete a next hop that routes still use (the kernel would flush them without a word).
+It is not the truth: after carrier loss the kernel drops next hops and routes by itself, and says
+so only by the link event.
+"""
+
+from __future__ import annotations
+
+from fe_datapath.datapath import SetNextHop
+
+RouteKey = tuple[bytes, int]
+
+
+class Ledger:
+    """Used by the worker thread only."""
+
+    def __init__(self) -> None:
+        self.routes: dict[RouteKey, int] = {}
+        self.nexthops: dict[int, tuple[int, str]] = {}
+        self.lost: set[int] = set()
+        """Next hops that went with their port's carrier and were not set again."""
+        self._users: dict[int, int] = {}
+
+    def users(self, nexthop: int) -> int:
+        """Routes over this next hop."""
+        return self._users.get(nexthop, 0)
+
+    def knows(self, nexthop: int) -> bool:
+        """Set at some time, never deleted by a change."""
+        return nexthop in self.nexthops or nexthop in self.lost
+
+    def set_route(self, key: RouteKey, nexthop: int) -> None:
+        before = self.routes.get(key)
+        if before == nexthop:
+            return
+        if before is not None:
+            self._users[before] -= 1
+        self.routes[key] = nexthop
+        self._users[nexthop] = self._users.get(nexthop, 0) + 1
+
+    def delete_route(self, key: RouteKey) -> None:
+        before = self.routes.pop(key, None)
+        if before is not None:
+            self._users[before] -= 1
+
+    def set_nexthop(self, change: SetNextHop) -> None:
+        self.nexthops[change.id] = (change.port, change.gateway)
+        self.lost.discard(change.id)
+
+    def delete_nexthop(self, identifier: int) -> None:
+        self.nexthops.pop(identifier, None)
+        self.lost.discard(identifier)
+        self._users.pop(identifier, None)
+
+    def port_lost(self, port: int) -> None:
+        """Carrier gone or admin down: the kernel has dropped the port's next hops and their
+        routes."""
+        gone = {identifier for identifier, (owner, _) in self.nexthops.items() if owner == port}
+        if not gone:
+            return
+        if any(self._users.get(identifier) for identifier in gone):
+            self.routes = {key: hop for key, hop in self.routes.items() if hop not in gone}
+        for identifier in gone:
+            self.delete_nexthop(identifier)
+        self.lost |= gone
+
+    def replace(self, routes: dict[RouteKey, int], nexthops: dict[int, tuple[int, str]]) -> None:
+        """Start again from what the kernel has."""
+        self.lost |= self.nexthops.keys() - nexthops.keys()
+        self.routes = dict(routes)
+        self.nexthops = dict(nexthops)
+        self._users = {}
+        for hop in routes.values():
+            self._users[hop] = self._users.get(hop, 0) + 1

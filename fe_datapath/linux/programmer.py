@@ -1,0 +1,307 @@
+"""Changes -> kernel, in order, in the worker thread (DESIGN section 5: transactions, bulk).
+
+Routes go in batches; everything else is rare and goes alone, so that only routes ever have to be
+taken back: with `stop_on_failure` the kernel has already carried out the messages of the batch
+after the failed one, and the routes that they touched are put back to what the ledger has.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import struct
+from collections.abc import Callable, Iterable, Sequence
+
+from fe_datapath.datapath import (
+    Change,
+    DelNextHop,
+    DelRoute,
+    Failure,
+    SetForwarding,
+    SetNextHop,
+    SetPort,
+    SetRoute,
+)
+from fe_datapath.linux import messages, sysctl
+from fe_datapath.linux.ledger import Ledger, RouteKey
+from fe_datapath.linux.messages import Flag, MessageType
+from fe_datapath.linux.netlink import KernelRefused, NetlinkSocket, NoAnswer, Refusal
+from fe_datapath.linux.reading import KernelReader
+from fe_datapath.linux.refusals import ChangeRefused, code_of
+from fe_datapath.linux.templates import RouteEncoder
+from forces.errors import ResultCode
+
+BATCH = 250
+"""Routes per send. The kernel holds one lock and, without preemption, one core for as long as a
+batch takes: 1,000 messages stall even SCHED_FIFO tasks for 2-3.5 ms, 10,000 for 20 ms; below 100
+the send calls themselves begin to cost."""
+
+_ESRCH, _ENOENT, _EINVAL = 3, 2, 22
+_FLAGS = struct.Struct("=H")
+_FLAGS_OFFSET = 6
+
+logger = logging.getLogger(__name__)
+
+RouteChange = SetRoute | DelRoute
+
+
+class Programmer:
+    """Owns the sockets and the ledger; every method runs in the worker thread."""
+
+    def __init__(self, ifindex_of: Callable[[int], int | None], protocol: int) -> None:
+        self.ledger = Ledger()
+        self._ifindex_of = ifindex_of
+        self._protocol = protocol
+        self._encoder = RouteEncoder(protocol)
+        self._netlink = NetlinkSocket()
+        try:
+            self._reader = KernelReader(protocol)
+        except OSError:
+            self._netlink.close()
+            raise
+
+    def close(self) -> None:
+        self._netlink.close()
+        self._reader.close()
+
+    def sweep(self) -> None:
+        """Delete what an earlier process left: everything with our protocol number."""
+        for identifier in self._reader.nexthops():  # takes the routes over it along
+            self._request(messages.delete_nexthop(self._netlink.sequences(1), identifier))
+        for route in self._reader.routes_in_detail():
+            sequence = self._netlink.sequences(1)
+            message = bytearray(
+                messages.route(
+                    MessageType.DELROUTE,
+                    sequence,
+                    self._protocol,
+                    route.prefix,
+                    route.length,
+                    None,
+                    route.metric,
+                    route.table,
+                )
+            )
+            _ask_for_ack(message, 0)
+            self._request(bytes(message))
+
+    def apply(self, changes: Sequence[Change], stop_on_failure: bool) -> list[Failure]:
+        failures: list[Failure] = []
+        start = 0
+        while start < len(changes) and not (failures and stop_on_failure):
+            change = changes[start]
+            end = start + 1
+            try:
+                if isinstance(change, SetRoute | DelRoute):
+                    end = _end_of_routes(changes, start)
+                    failures += self._routes(changes[start:end], start, stop_on_failure)  # type: ignore[arg-type]
+                else:
+                    self._single(change)
+            except ChangeRefused as refused:
+                failures.append(Failure(start, refused.code, refused.reason))
+            except KernelRefused as refused:
+                failures.append(self._failure(start, change, refused.refusal))
+            except (NoAnswer, OSError) as error:
+                logger.warning("netlink: %s", error)
+                failures += _unknown(start, end, error, stop_on_failure)
+                self._resynchronise()
+            start = end
+        return failures
+
+    # Single changes
+
+    def _single(self, change: Change) -> None:
+        match change:
+            case SetNextHop():
+                self._set_nexthop(change)
+            case DelNextHop():
+                self._delete_nexthop(change)
+            case SetPort():
+                self._set_port(change)
+            case SetForwarding():
+                try:
+                    sysctl.set_forwarding(change.on)
+                except OSError as error:
+                    raise ChangeRefused(code_of(error.errno or 0), str(error)) from None
+            case _:
+                raise TypeError(f"not a change: {change!r}")
+
+    def _set_nexthop(self, change: SetNextHop) -> None:
+        if not 0 < change.id <= 0xFFFFFFFF:
+            raise ChangeRefused(
+                ResultCode.VALUE_OUT_OF_RANGE, f"next hop {change.id} is not in 1..2^32-1"
+            )
+        try:
+            ipaddress.ip_address(change.gateway)
+        except ValueError:
+            raise ChangeRefused(
+                ResultCode.INVALID_PARAMETERS, f"gateway {change.gateway!r} is no address"
+            ) from None
+        ifindex = self._ifindex_of(change.port)
+        if ifindex is None:
+            raise ChangeRefused(
+                ResultCode.INVALID_PARAMETERS, f"next hop {change.id}: no port {change.port}"
+            )
+        self._netlink.request(
+            messages.set_nexthop(
+                self._netlink.sequences(1), self._protocol, change.id, ifindex, change.gateway
+            )
+        )
+        self.ledger.set_nexthop(change)
+
+    def _delete_nexthop(self, change: DelNextHop) -> None:
+        if self.ledger.users(change.id):
+            self._resynchronise()  # the ledger may be behind a carrier loss
+        if users := self.ledger.users(change.id):
+            raise ChangeRefused(
+                ResultCode.BUSY, f"next hop {change.id} is in use by {users} routes"
+            )
+        if 0 < change.id <= 0xFFFFFFFF:
+            self._request(messages.delete_nexthop(self._netlink.sequences(1), change.id))
+        self.ledger.delete_nexthop(change.id)
+
+    def _set_port(self, change: SetPort) -> None:
+        ifindex = self._ifindex_of(change.port)
+        if ifindex is None:
+            raise ChangeRefused(ResultCode.NOT_FOUND, f"there is no port {change.port}")
+        if change.mtu is not None and not 0 <= change.mtu <= 0xFFFFFFFF:
+            raise ChangeRefused(ResultCode.VALUE_OUT_OF_RANGE, f"mtu {change.mtu}")
+        try:
+            self._netlink.request(
+                messages.set_link(
+                    self._netlink.sequences(1),
+                    ifindex,
+                    change.admin_up,
+                    change.mtu,
+                    change.promiscuous,
+                )
+            )
+        except KernelRefused as refused:
+            if refused.refusal.errno == _EINVAL and change.mtu is not None:
+                raise ChangeRefused(
+                    ResultCode.VALUE_OUT_OF_RANGE, f"mtu {change.mtu}: {refused.refusal.text}"
+                ) from None
+            raise
+        if change.admin_up is False:
+            self.ledger.port_lost(change.port)
+
+    def _request(self, message: bytes) -> None:
+        """A deletion: of what is not there is no error."""
+        try:
+            self._netlink.request(message)
+        except KernelRefused as refused:
+            if refused.refusal.errno not in (_ESRCH, _ENOENT):
+                raise
+
+    # Routes
+
+    def _routes(
+        self, changes: Sequence[RouteChange], base: int, stop_on_failure: bool
+    ) -> list[Failure]:
+        """One batch. `base` is the index of its first change."""
+        failures: dict[int, Failure] = {}
+        packed: list[bytes] = []
+        sent: list[int] = []
+        first = self._netlink.sequences(len(changes))
+        encode = self._encoder.encode
+        for number, change in enumerate(changes):
+            try:
+                packed.append(encode(change, first + len(packed)))
+                sent.append(number)
+            except ChangeRefused as refused:
+                failures[number] = Failure(base + number, refused.code, refused.reason)
+                if stop_on_failure:
+                    break
+        for refusal in self._send(packed, first):
+            number = sent[refusal.sequence - first]
+            change = changes[number]
+            if type(change) is DelRoute and refusal.errno == _ESRCH:
+                continue  # gone already: the kernel drops routes with a port's carrier
+            failures[number] = self._failure(base + number, change, refusal)
+        if not (failures and stop_on_failure):
+            self._enter(changes[number] for number in sent if number not in failures)
+            return [failures[number] for number in sorted(failures)]
+        failed = min(failures)
+        self._enter(changes[number] for number in sent if number < failed)
+        self._take_back(
+            {
+                (changes[number].prefix, changes[number].length)
+                for number in sent
+                if number > failed and number not in failures
+            }
+        )
+        return [failures[failed]]
+
+    def _send(self, packed: list[bytes], first: int) -> list[Refusal]:
+        if not packed:
+            return []
+        buffer = bytearray(b"".join(packed))
+        _ask_for_ack(buffer, len(buffer) - len(packed[-1]))
+        return self._netlink.batch(buffer, first, first + len(packed) - 1)
+
+    def _enter(self, changes: Iterable[RouteChange]) -> None:
+        ledger = self.ledger
+        for change in changes:
+            if type(change) is SetRoute:
+                ledger.set_route((change.prefix, change.length), change.nexthop)
+            else:
+                ledger.delete_route((change.prefix, change.length))
+
+    def _take_back(self, keys: set[RouteKey]) -> None:
+        """Put routes back to what the ledger has."""
+        if not keys:
+            return
+        before = [
+            SetRoute(*key, self.ledger.routes[key]) if key in self.ledger.routes else DelRoute(*key)
+            for key in keys
+        ]
+        first = self._netlink.sequences(len(before))
+        packed = [self._encoder.encode(change, first + n) for n, change in enumerate(before)]
+        for refusal in self._send(packed, first):
+            change = before[refusal.sequence - first]
+            if type(change) is SetRoute:
+                # Its next hop went with the carrier meanwhile, so the route would be gone too.
+                self._routes([DelRoute(change.prefix, change.length)], 0, False)
+
+    def _failure(self, index: int, change: Change, refusal: Refusal) -> Failure:
+        code, text = code_of(refusal.errno), refusal.text
+        match change:
+            case SetRoute() if "does not exist" in text:
+                text = f"there is no next hop {change.nexthop}"
+                if self.ledger.knows(change.nexthop):
+                    code, text = ResultCode.BUSY, f"next hop {change.nexthop} lost its port"
+            case SetNextHop():
+                text = f"next hop {change.id}: {text}"
+        return Failure(index, code, text)
+
+    def _resynchronise(self) -> None:
+        try:
+            ports = self._reader.nexthops()
+            self.ledger.replace(
+                self._reader.routes(),
+                {
+                    identifier: self.ledger.nexthops.get(identifier, (0, gateway))
+                    for identifier, (_, gateway) in ports.items()
+                },
+            )
+        except (NoAnswer, KernelRefused, OSError) as error:
+            logger.warning("cannot read the kernel's tables: %s", error)
+
+
+def _end_of_routes(changes: Sequence[Change], start: int) -> int:
+    end = start + 1
+    limit = min(len(changes), start + BATCH)
+    while end < limit and type(changes[end]) in (SetRoute, DelRoute):
+        end += 1
+    return end
+
+
+def _ask_for_ack(buffer: bytearray, message: int) -> None:
+    at = message + _FLAGS_OFFSET
+    _FLAGS.pack_into(buffer, at, _FLAGS.unpack_from(buffer, at)[0] | Flag.ACK)
+
+
+def _unknown(start: int, end: int, error: Exception, stop_on_failure: bool) -> list[Failure]:
+    """None of these is known to be in force."""
+    last = start + 1 if stop_on_failure else end
+    return [Failure(i, ResultCode.INTERNAL_ERROR, str(error)) for i in range(start, last)]

@@ -1,0 +1,60 @@
+"""Settings of the network namespace that this process is in (/proc/sys/net shows the reader's
+own), and of nothing else.
+"""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+_NET = Path("/proc/sys/net")
+
+_NAMESPACE = {
+    # A replaced next hop does not rewrite and announce every route over it: 10 us instead of
+    # 70-250 ms under 100,000 routes.
+    "ipv4/nexthop_compat_mode": "0",
+    # The larger of this and the interface's own counts.
+    "ipv4/conf/all/rp_filter": "0",
+}
+_PORT = {
+    # Paths through a router network need not be symmetric, least of all during a failover.
+    "ipv4/conf/{}/rp_filter": "0",
+    # Where the carrier is lost a connected route must not attract what another route can carry.
+    "ipv4/conf/{}/ignore_routes_with_linkdown": "1",
+    "ipv6/conf/{}/ignore_routes_with_linkdown": "1",
+    # Otherwise admin down loses IPv6 addresses for good.
+    "ipv6/conf/{}/keep_addr_on_down": "1",
+    # After a link comes back a neighbour is asked again after this time, not after 1 s.
+    "ipv4/neigh/{}/retrans_time_ms": "50",
+    "ipv6/neigh/{}/retrans_time_ms": "50",
+}
+
+
+def _write(name: str, value: str) -> None:
+    path = _NET / name
+    try:
+        if path.read_text().strip() != value:
+            path.write_text(value)
+    except FileNotFoundError:
+        if not name.startswith("ipv6/"):  # a kernel or namespace without IPv6 is no error
+            raise
+
+
+def prepare_namespace() -> None:
+    for name, value in _NAMESPACE.items():
+        _write(name, value)
+
+
+def prepare_port(interface: str) -> None:
+    if "/" in interface or interface in ("", ".", "..", "all", "default"):
+        raise OSError(errno.EINVAL, f"{interface!r} is no interface name")
+    for name, value in _PORT.items():
+        _write(name.format(interface), value)
+
+
+def set_forwarding(on: bool) -> None:
+    """All ports at once. IPv4 and IPv6 are two writes, in the order that never leaves more
+    forwarded than asked for."""
+    value = "1" if on else "0"
+    _write("ipv4/ip_forward", value)
+    _write("ipv6/conf/all/forwarding", value)

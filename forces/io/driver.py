@@ -15,7 +15,7 @@ import struct
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 from forces.channels import CHANNEL_OF, Channel
@@ -40,11 +40,11 @@ from forces.events import (
     MessageReceived,
     PeerLost,
     PeerUp,
-    ProgramDone,
     TimerFired,
 )
 from forces.io.journal import JournalWriter
 from forces.io.outbox import OUTBOX_LIMIT, Outbox
+from forces.io.programs import ProgramQueue, ProgramRunner
 from forces.io.receiving import read_message
 from forces.io.tml import Tml
 from forces.wire import encode
@@ -61,18 +61,6 @@ class Core(Protocol):
     """A `start(now) -> list[Effect]` is called once the transport is up, if the core has one."""
 
     def handle(self, event: Event, now: int) -> list[Effect]: ...
-
-
-class FailureLike(Protocol):
-    @property
-    def index(self) -> int: ...
-    @property
-    def code(self) -> int: ...
-    @property
-    def reason(self) -> str: ...
-
-
-ProgramRunner = Callable[[Sequence[Any], bool], Awaitable[Sequence[FailureLike]]]
 
 
 class Driver:
@@ -97,7 +85,6 @@ class Driver:
         self.journal = journal
         self.counters: Counter[str] = Counter()
         self.failed = False
-        self._program = program
         self._clock = clock
         self._strict = strict
         self._outbox_limit = outbox_limit
@@ -106,8 +93,7 @@ class Driver:
         self._busy = False
         self._timers: dict[Hashable, asyncio.TimerHandle] = {}
         self._outboxes: dict[int, Outbox] = {}
-        self._programs: deque[Program] = deque()
-        self._worker: asyncio.Task[None] | None = None
+        self._programs = ProgramQueue(program, self.inject, self._fatal)
         self._tokens = itertools.count(1)
         self._commands: dict[int, asyncio.Future[Deliver]] = {}
         self._loop: asyncio.AbstractEventLoop
@@ -128,8 +114,7 @@ class Driver:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        if self._worker is not None:
-            self._worker.cancel()
+        self._programs.close()
         for future in self._commands.values():
             future.cancel()
         await self.tml.close()
@@ -225,7 +210,7 @@ class Driver:
             case CancelTimer():
                 self._cancel_timer(effect.key)
             case Program():
-                self._queue_program(effect)
+                self._programs.put(effect)
             case Connect():
                 self.tml.connect(effect.peer)
             case Disconnect():
@@ -288,26 +273,3 @@ class Driver:
             return
         del self._timers[effect.key]
         self.inject(TimerFired(effect.key))
-
-    def _queue_program(self, effect: Program) -> None:
-        if self._program is None:
-            raise UsageError("this core has no datapath to program")
-        self._programs.append(effect)
-        if self._worker is None or self._worker.done():
-            self._worker = self._loop.create_task(self._run_programs(self._program))
-
-    async def _run_programs(self, program: ProgramRunner) -> None:
-        while self._programs:
-            effect = self._programs.popleft()
-            try:
-                failures = await program(effect.changes, effect.stop_on_failure)
-            except Exception:
-                self._fatal("programming the datapath")
-                return
-            self.inject(
-                ProgramDone(
-                    effect.token,
-                    {failure.index: failure.reason for failure in failures},
-                    {failure.index: int(failure.code) for failure in failures},
-                )
-            )

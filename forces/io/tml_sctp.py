@@ -17,10 +17,10 @@ from collections.abc import Callable
 
 from forces.channels import Channel
 from forces.events import LossCause
+from forces.io.causes import cause_of
 from forces.io.grouping import GroupedTml, Link, send_buffer
 from forces.io.sctp_events import AssocChange, AssocState, MessageTooLong, Partial
 from forces.io.tml import TmlConfig
-from forces.io.tml_tcp import cause_of
 
 SOL_SCTP = IPPROTO_SCTP = 132
 SCTP_RTOINFO = 0
@@ -153,6 +153,8 @@ class SctpLink(Link):
             if self._writing is None:
                 self._wait_writable(self._room)
             return False
+        except OSError as error:
+            self._failed(error, LossCause.ABORT)
         return True
 
     def _room(self) -> None:
@@ -164,12 +166,13 @@ class SctpLink(Link):
             if self._ended or self.sock.fileno() < 0:
                 return
             try:
-                data, ancillary, flags, _ = self.sock.recvmsg(READ_SIZE, 256)
+                size, ancillary, flags, _ = self.sock.recvmsg_into([self.tml.buffer], 256)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
                 self._failed(error, LossCause.ABORT)
                 return
+            data = bytes(self.tml.buffer[:size])
             if flags & MSG_NOTIFICATION:
                 self._notified(data)
             elif not data:
@@ -254,6 +257,8 @@ class SctpTml(GroupedTml):
     def __init__(self, config: TmlConfig) -> None:
         super().__init__(config)
         self._listeners: list[socket.socket] = []
+        self.buffer = memoryview(bytearray(READ_SIZE))
+        """Every read goes through it: a fresh one of this size each time would cost more."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:

@@ -15,26 +15,11 @@ import socket
 from forces.channels import Channel
 from forces.events import LossCause
 from forces.header import HEADER_LENGTH, WORD
+from forces.io.causes import cause_of
 from forces.io.grouping import GroupedTml, Link, send_buffer
 
 LINGER_S = 1.0
 """How long an ordered close may take to get its last octets away."""
-
-_CAUSES = {
-    errno.ECONNRESET: LossCause.ABORT,
-    errno.EPIPE: LossCause.ABORT,
-    errno.ECONNABORTED: LossCause.ABORT,
-    errno.ETIMEDOUT: LossCause.RETRANSMISSION,
-    errno.EHOSTUNREACH: LossCause.ICMP,
-    errno.ENETUNREACH: LossCause.ICMP,
-    errno.ECONNREFUSED: LossCause.REFUSED,
-}
-
-
-def cause_of(error: BaseException | None, default: LossCause) -> LossCause:
-    """What an OSError of a socket tells about the peer."""
-    number = error.errno if isinstance(error, OSError) else None
-    return _CAUSES.get(number, default) if number is not None else default
 
 
 class TcpLink(Link, asyncio.Protocol):

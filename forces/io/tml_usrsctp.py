@@ -16,7 +16,8 @@ from forces.io.grouping import GroupedTml, Link
 from forces.io.packet_socket import PacketSocket
 from forces.io.sctp_events import AssocChange, AssocState, MessageTooLong, Partial
 from forces.io.tml import TmlConfig
-from forces.io.usrsctp_stack import Assoc, Stack, stack
+from forces.io.usrsctp_assoc import Assoc
+from forces.io.usrsctp_stack import Stack, stack
 
 FAREWELL_S = 0.2
 """How long `close` waits for the peers' answers to SHUTDOWN."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import socket
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from forces.channels import Channel
 from forces.events import LossCause
 from forces.io.grouping import GroupedTml
+from forces.io.select_tml import probe_transports
 from forces.io.tml import TmlConfig
 from forces.io.tml_memory import MemoryNetwork, MemoryTml
 from forces.io.tml_sctp import SctpTml
@@ -126,17 +126,7 @@ class Pair:
 
 def why_not(backend: str) -> str:
     """Why this back end cannot be tried in this process; empty: it can."""
-    if backend == "sctp":
-        try:
-            socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132).close()
-        except OSError as error:
-            return f"socket(AF_INET, SOCK_STREAM, 132) not supported: {error.strerror}"
-    if backend == "usrsctp":
-        try:
-            socket.socket(socket.AF_INET, socket.SOCK_RAW, 132).close()
-        except OSError as error:
-            return f"no raw socket: {error.strerror}"
-    return ""
+    return probe_transports().get(backend, "")
 
 
 def run(coroutine: Any) -> None:

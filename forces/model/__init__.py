@@ -4,6 +4,7 @@ from forces.model.array import ArrayType, ContentKey
 from forces.model.classparser import MetadataDef
 from forces.model.compound import Field, FieldsType, StructType
 from forces.model.errors import ModelError
+from forces.model.event_filter import EventFilter
 from forces.model.lfbclass import (
     Access,
     Component,
@@ -26,6 +27,7 @@ __all__ = [
     "DataType",
     "EventCondition",
     "EventDef",
+    "EventFilter",
     "Field",
     "FieldsType",
     "LfbClass",

@@ -111,7 +111,7 @@ class StructType(FieldsType):
 
     def leaves(self, value: Any) -> tuple[Any, ...]:
         """A value's leaves in wire order, for a struct that compiles. Raises UsageError."""
-        if not isinstance(value, Mapping):
+        if value.__class__ is not dict and not isinstance(value, Mapping):
             raise UsageError(f"{self.name}: cannot encode {reprlib.repr(value)}")
         if len(value) != len(self._names):
             value = self._completed(value)
@@ -122,8 +122,9 @@ class StructType(FieldsType):
         values: tuple[Any, ...] = got if len(self._names) > 1 else (got,)
         for index, size in self._octets:
             # struct would cut or fill silently
-            if not isinstance(values[index], bytes) or len(values[index]) != size:
-                self.fields[index].type.pack(values[index])
+            if values[index].__class__ is not bytes or len(values[index]) != size:
+                octets = self.fields[index].type.pack(values[index])
+                values = (*values[:index], octets, *values[index + 1 :])
         if self._flat:
             return values
         flat: list[Any] = []
@@ -181,7 +182,7 @@ class StructType(FieldsType):
             except (struct.error, TypeError, OverflowError):
                 for field in self.fields:  # the first that fails says which and why
                     field.type.pack(self._completed(value)[field.name])
-                raise
+                raise UsageError(f"{self.name}: cannot encode {reprlib.repr(value)}") from None
         if not isinstance(value, Mapping):
             raise UsageError(f"{self.name}: cannot encode {reprlib.repr(value)}")
         full = self._completed(value)

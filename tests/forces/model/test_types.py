@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -263,3 +265,40 @@ def test_any_octets_give_a_value_or_a_protocol_error(contents: bytes) -> None:
         except ProtocolError:
             continue
         assert one.unpack(one.pack(value)) == value or value != value  # a NaN is not itself
+
+
+@pytest.mark.parametrize("octets", [bytearray(b"abcd"), memoryview(b"abcd")])
+def test_octets_may_be_given_as_any_bytes_like_value(octets: object) -> None:
+    kind = type_of(
+        struct(component(1, "a", reference("byte[4]")), component(2, "b", reference("uchar")))
+    )
+    assert kind.pack({"a": octets, "b": 1}) == b"abcd\x01"
+
+
+@STEADY
+@given(
+    value=st.recursive(
+        st.none() | st.integers() | st.text() | st.binary() | st.floats(),
+        lambda inner: st.dictionaries(st.sampled_from(["a", "b", "c", 1]), inner),
+    )
+)
+def test_any_value_packs_or_is_the_callers_error_and_what_passes_check_packs(value: object) -> None:
+    flat = struct(component(1, "a", reference("byte[2]")), component(2, "b", reference("uint16")))
+    varies = struct(component(1, "a", reference("string")), component(2, "b", reference("float32")))
+    for declaration in (
+        *(reference(name) for name in SIZES),
+        flat,
+        varies,
+        f"<array>{flat}</array>",
+        f"<array>{varies}</array>",
+        "<array><typeRef>uint32</typeRef></array>",
+        f"<union>{component(1, 'a', reference('uint32'))}</union>",
+    ):
+        kind = type_of(declaration)
+        try:
+            kind.check(value)
+        except ProtocolError:
+            with contextlib.suppress(UsageError):
+                kind.pack(value)
+        else:
+            kind.pack(value)

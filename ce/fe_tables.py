@@ -128,12 +128,19 @@ class FeTables:
     def difference(self) -> list[Write]:
         """From expected to intended. A next hop is there before the first route over it, and goes
         after the last: at no step is a route missing that is wanted before and after."""
+        self._give_another_chance()
         return [
             *_chunks(Op.SET, Table.NEXT_HOPS, self.changed(Table.NEXT_HOPS)),
             *_chunks(Op.SET, Table.PREFIXES, self.changed(Table.PREFIXES)),
             *_chunks(Op.DEL, Table.PREFIXES, self.stale(Table.PREFIXES)),
             *_chunks(Op.DEL, Table.NEXT_HOPS, self.stale(Table.NEXT_HOPS)),
         ]
+
+    def _give_another_chance(self) -> None:
+        """A refusal counts for what was wanted then, and not when it is wanted again later."""
+        for (table, row), (contents, _) in list(self.refused.items()):
+            if self.intended[table].get(row, b"") != contents:
+                del self.refused[table, row]
 
     def rewrite(self, replace_prefixes: bool) -> list[Write]:
         """Every intended row, whatever the FE has (RFC 7121 section 2.1.1: state is re-created),

@@ -39,13 +39,12 @@ class NeState:
         return was_up is not up
 
     def add(self, destination: Destination) -> int:
-        """A destination at run time; ValueError if it is none. Gives its row."""
-        row = self.routing.add(destination)
-        self._compute()
-        return row
+        """A destination at run time; ValueError if it is none. Gives its row; `recompute` is
+        the caller's next step."""
+        return self.routing.add(destination)
 
     def recompute(self) -> set[int]:
-        """After port states changed; the FEs whose intention did."""
+        """After port states or destinations changed; the FEs whose intention did."""
         before = {fe: tables.intended for fe, tables in self.tables.items()}
         self._compute()
         return {fe for fe, tables in self.tables.items() if tables.intended != before[fe]}

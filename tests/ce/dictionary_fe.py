@@ -24,6 +24,9 @@ OPER_STATUS = (3,)
 PORT_EVENT = (60, 1)
 
 
+Reported = tuple[tuple[int, ...], bytes]
+
+
 def u32(value: int) -> bytes:
     return struct.pack("!I", value)
 
@@ -36,7 +39,8 @@ class DictionaryFe:
     ces: tuple[int, ...]
     prefixes: dict[int, bytes] = field(default_factory=dict)
     hops: dict[int, bytes] = field(default_factory=dict)
-    on_step: Callable[[DictionaryFe], None] = lambda fe: None
+    on_step: Callable[[int, int | None, bytes], None] = lambda class_id, row, before: None
+    """(class, row, contents before); row None: the whole table."""
     refuse: dict[tuple[int, int], list[int]] = field(default_factory=dict)
     """(class, row) -> result codes, one for each time the row is written."""
     refuse_replace: bool = False
@@ -209,12 +213,13 @@ class DictionaryFe:
             rows.clear()
             rows.update(new)
             self.row_writes += len(new)
-            self.on_step(self)
+            self.on_step(class_id, None, b"")
             return 0
         row = path.ids[1]
         codes = self.refuse.get((class_id, row))
         if codes:
             return codes.pop(0)
+        before = rows.get(row, b"")
         if oper is OperType.DEL:
             if row not in rows:
                 return ResultCode.NOT_FOUND
@@ -223,7 +228,7 @@ class DictionaryFe:
             assert isinstance(path.content, FullData)
             rows[row] = path.content.value
         self.row_writes += 1
-        self.on_step(self)
+        self.on_step(class_id, row, before)
         return 0
 
 

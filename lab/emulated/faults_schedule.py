@@ -99,9 +99,16 @@ class Strikes:
         self._journal = journal
         self._all: list[_Struck] = []
 
-    def run(self, specs: Sequence[FaultSpec], start_ns: int, until_ns: int) -> None:
+    def run(
+        self,
+        specs: Sequence[FaultSpec],
+        start_ns: int,
+        until_ns: int,
+        on_start: Callable[[], None] = lambda: None,
+    ) -> None:
         """Strike and heal at their moments after `start_ns`; returns at `until_ns` or when the
-        last fault is verified, whichever is later. LabError before anything is struck."""
+        last fault is verified, whichever is later. LabError before anything is struck.
+        `on_start` is called just before `start_ns`."""
         if len(specs) > MAX_FAULTS:
             raise LabError(f"{len(specs)} faults in one schedule are more than {MAX_FAULTS}")
         for spec in specs:
@@ -114,6 +121,8 @@ class Strikes:
             if struck.spec.heal_after_ms is not None:
                 heal_ns = at_ns + round(struck.spec.heal_after_ms * 1e6)
                 moments.append((heal_ns, order, self._heal_at, struck))
+        self._wait(start_ns - RESOLVE_LEAD_NS)
+        on_start()
         for at_ns, _order, action, struck in sorted(moments, key=lambda moment: moment[:2]):
             self._wait(at_ns - RESOLVE_LEAD_NS)
             action(struck, at_ns)
@@ -215,14 +224,21 @@ class Strikes:
                 struck.fault.close()
 
 
-def heal_outstanding(bench: Bench, undo: UndoJournal, journal: Journal) -> None:
-    """Take back everything that the undo journal holds; FaultFailed naming what did not heal."""
-    armed = [
-        (number, spec.kind, spec.target, faults.arm(bench, spec, spec.target))
-        for number, spec in undo.outstanding()
-    ]
+def heal_outstanding(
+    bench: Bench,
+    undo: UndoJournal,
+    journal: Journal,
+    chosen: Callable[[FaultSpec], bool] = lambda _spec: True,
+) -> list[FaultSpec]:
+    """Take back everything that the undo journal holds, or what of it is chosen, and return it;
+    FaultFailed naming what did not heal."""
+    specs = [(number, spec) for number, spec in undo.outstanding() if chosen(spec)]
+    armed: list[tuple[int, str, str, Fault]] = []
     try:
+        for number, spec in specs:
+            armed.append((number, spec.kind, spec.target, faults.arm(bench, spec, spec.target)))
         heal(armed, undo, journal)
+        return [spec for _number, spec in specs]
     finally:
         for _number, _kind, _target, fault in armed:
             fault.close()

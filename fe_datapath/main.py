@@ -1,0 +1,130 @@
+"""An FE process: `python -m fe_datapath.main CONFIG.json`. Wires the core to the kernel and the
+transport; importing does nothing (the lab's fork server imports it once for all FEs).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from pydantic import TypeAdapter, ValidationError
+
+from fe_datapath.config import FeConfig
+from fe_datapath.datapath import PortState
+from fe_datapath.element import ForwardingElement
+from fe_datapath.linux.datapath import LinuxDatapath
+from forces.events import LinkChanged
+from forces.io.api import serve_api
+from forces.io.driver import Driver
+from forces.io.journal import JournalWriter
+from forces.io.process import EXIT_USAGE, run_core
+from forces.io.select_tml import make_tml
+from forces.io.tml import TmlConfig
+
+
+async def start_fe(config: FeConfig, closing: AsyncExitStack) -> Driver:
+    """Open everything; what has to be closed goes to `closing`. ValueError or OSError, with one
+    sentence, for what cannot be."""
+    tml = make_tml(
+        config.tml,
+        TmlConfig(
+            local_address=config.control_address,
+            peers={ce.id: ce.address for ce in config.ces},
+            listen=False,
+        ),
+    )
+    datapath = LinuxDatapath(config.ports)
+    links = _Links()
+    await datapath.start(links)
+    closing.push_async_callback(datapath.close)
+    links.waiting.clear()  # the reading that follows has them
+    core = ForwardingElement(config, datapath.ports(), read_ports=datapath.ports)
+    journal = JournalWriter(config.journal or None, config.name)
+    driver = Driver(core, tml, own_id=config.id, journal=journal, program=datapath.apply)
+    await driver.start()
+    closing.push_async_callback(driver.close)
+    links.go_to(driver)
+    if config.api_socket:
+        api = await serve_api(driver, config.api_socket)
+        closing.push_async_callback(api.close)
+    return driver
+
+
+class _Links:
+    """A `LinkListener` that holds link events back until the core has begun."""
+
+    def __init__(self) -> None:
+        self.waiting: list[LinkChanged] = []
+        self._driver: Driver | None = None
+
+    def __call__(self, state: PortState, at_ns: int) -> None:
+        event = LinkChanged(
+            port=state.port,
+            up=state.admin_up and state.carrier,
+            at_ns=at_ns,
+            attributes={
+                "admin_up": state.admin_up,
+                "mtu": state.mtu,
+                "mac": state.mac,
+                "speed_mbit": state.speed_mbit,
+                "duplex": state.full_duplex,
+                "promiscuous": state.promiscuous,
+            },
+        )
+        if self._driver is None:
+            self.waiting.append(event)
+        else:
+            self._driver.inject(event)
+
+    def go_to(self, driver: Driver) -> None:
+        self._driver = driver
+        for event in self.waiting:
+            driver.inject(event)
+        self.waiting.clear()
+
+
+def run_fe(config: FeConfig) -> int:
+    """Run until SIGTERM or SIGINT; exit codes: 0 stopped, 2 could not start, 70 a bug of ours."""
+
+    async def start(closing: AsyncExitStack) -> None:
+        try:
+            await start_fe(config, closing)
+        except (OSError, ValueError) as error:
+            text = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise OSError(f"{config.name}: {text}") from None
+
+    return run_core(start)
+
+
+def read_config(path: str) -> FeConfig:
+    """OSError or ValueError, with one line."""
+    with open(path, encoding="utf-8") as file:
+        try:
+            mapping = json.load(file)
+        except ValueError as error:
+            raise ValueError(f"{path}: not JSON: {error}") from None
+    try:
+        return TypeAdapter(FeConfig).validate_python(mapping)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise ValueError(f"{path}: {where}: {first['msg']}") from None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if len(arguments) != 1:
+        print("usage: python -m fe_datapath.main CONFIG.json", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        config = read_config(arguments[0])
+    except (OSError, ValueError) as error:
+        print(f"ceha fe: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    return run_fe(config)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

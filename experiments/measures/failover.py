@@ -86,10 +86,9 @@ def failovers(trial: Trial) -> tuple[Failover, ...]:
 
 
 def _failover(trial: Trial, fe: str, fault: AppliedFault, old: str) -> Failover:
-    detect = next(
-        (e for e in trial.of("detect", fe) if e.t >= fault.before_ns and e.fields.get("ce") == old),
-        None,
-    )
+    end = trial.observed_until_ns
+    seen = (e for e in trial.of("detect", fe) if fault.before_ns <= e.t <= end)
+    detect = next((e for e in seen if e.fields.get("ce") == old), None)
     if detect is None:
         return Failover(fe, old, None, None, fault.before_ns, None, None, None)
     master, ready = _recovery(trial, fe, detect.t)
@@ -108,9 +107,10 @@ def _failover(trial: Trial, fe: str, fault: AppliedFault, old: str) -> Failover:
 def _recovery(trial: Trial, fe: str, since_ns: int) -> tuple[Event | None, Event | None]:
     """The change of master that led to a ready one; without any, the first change. An FE may try
     a CE that dies under it: only the one that got ready ended the outage."""
-    masters = [e for e in trial.of("master", fe) if e.t >= since_ns and e.fields.get("ce")]
+    end = trial.observed_until_ns
+    masters = [e for e in trial.of("master", fe) if since_ns <= e.t <= end and e.fields.get("ce")]
     for index, master in enumerate(masters):
-        until = masters[index + 1].t if index + 1 < len(masters) else trial.description.end_ns
+        until = masters[index + 1].t if index + 1 < len(masters) else end
         for ready in trial.of("ready", master.fields["ce"]):
             if ready.fields.get("fe") == fe and master.t <= ready.t <= until:
                 return master, ready

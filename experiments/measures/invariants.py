@@ -76,7 +76,7 @@ def _no_loss(trial: Trial, probes: Sequence[ProbeFigures]) -> Iterator[str]:
     about = trial.description
     control_only = all(fault.spec.kind in MASTER_FAULTS for fault in about.faults)
     expired = any(e.fields.get("what") == "expired" for e in trial.of("cefti"))
-    lost = sum(p.lost for p in probes)
+    lost = sum(p.lost + p.lost_after for p in probes)
     if about.faults and about.settings.policy == 1 and control_only and not expired and lost:
         yield f"invariant 3: {lost} packets lost by a CE failure under policy 1"
 
@@ -134,6 +134,26 @@ def _stopped_means_stopped(trial: Trial) -> Iterator[str]:
             yield f"invariant 4: {passed} packets of {probe.name} passed while no FE forwarded"
 
 
+def _takeovers(trial: Trial, failover: Failover) -> Iterator[str]:
+    fe, new = failover.fe, failover.new_master
+    if new is None:
+        return
+    end = trial.observed_until_ns
+    named = [e for e in trial.of("master", fe) if failover.t_fault_ns <= e.t <= end]
+    changes = sum(e.fields.get("ce") == new for e in named)
+    taken = [
+        e
+        for e in trial.of("takeover", new)
+        if e.fields.get("fe") == fe and failover.t_fault_ns <= e.t <= end
+    ]
+    if len(taken) > changes:
+        yield f"invariant 5: {new} took {fe} over {len(taken)} times, {fe} chose it {changes} times"
+    for event in taken:
+        last = event.fields.get("last")
+        if last not in (None, failover.old_master):
+            yield f"invariant 5: {new} was told that {fe} had {last}, it had {failover.old_master}"
+
+
 def all_stopped(trial: Trial) -> tuple[int, int] | None:
     """From the last FE's stop after the fault to the first FE's start."""
     offs, ons = [], []
@@ -151,9 +171,12 @@ def all_stopped(trial: Trial) -> tuple[int, int] | None:
 
 
 def _events_once(trial: Trial, found: Sequence[Failover]) -> Iterator[str]:
-    """5: a change of master gives its pair of events once to each associated CE. Judged where
-    the FE journals what it sent (`ha_event`: `name`, `to`)."""
+    """5: a change of master gives its pair of events once to each associated CE, with true IDs.
+    Seen where they arrive: each makes the new master take over, once, from the right one. And
+    where they leave, if the FE journals what it sent (`ha_event`: `name`, `to`)."""
     for failover in found:
+        if trial.description.settings.mode != "none":
+            yield from _takeovers(trial, failover)
         sent: dict[tuple[str, str], int] = {}
         for event in trial.of("ha_event", failover.fe):
             if failover.t_fault_ns <= event.t <= (failover.t_ready_ns or trial.description.end_ns):

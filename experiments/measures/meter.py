@@ -52,11 +52,16 @@ def meter_faults(trial: Trial, probes: Sequence[ProbeFigures]) -> tuple[str, ...
     reasons = [r for p in probes for r in probe_faults(p, about.limits.sender_pause_ms)]
     if not probes:
         reasons.append("there are no probe records")
+    why = trial.notes.get("fault_reasons") or ()
     reasons += [
         f"fault {fault.spec.kind} on {fault.target}: the check that it happened failed"
+        + (f" ({'; '.join(map(str, why))})" if why else "")
         for fault in about.faults
         if not fault.verified
     ]
+    reasons += [f"there is no record {each}" for each in trial.notes.get("missing_records") or ()]
+    for accident in trial.notes.get("unexpected_exits") or ():
+        reasons.append(f"{accident.get('node')} ended by itself ({accident.get('exit_code')})")
     if about.must_lose and probes and not any(p.lost for p in probes):
         reasons.append(f"the fault ({about.fault}) must lose packets and the meter saw no loss")
     return tuple(reasons) + tuple(_beacon_faults(trial))

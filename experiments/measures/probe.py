@@ -29,9 +29,12 @@ class ProbeFigures:
     direction: str
     pps: float
     sent: int
+    """Until the end of the observed time."""
     received: int
-    """Different packets; duplicates are counted apart."""
+    """Of these, different packets; duplicates are counted apart."""
     lost: int
+    lost_after: int
+    """Sent later, while the lab healed what was left: not what the fault cost."""
     duplicates: int
     reordered: int
     foreign: int
@@ -73,14 +76,22 @@ def runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
 
 
-def measure(probe: Probe, t_fault_ns: int | None, margin_ms: float) -> ProbeFigures:
-    """All figures of one flow in one direction."""
+def measure(
+    probe: Probe, t_fault_ns: int | None, margin_ms: float, until_ns: int | None = None
+) -> ProbeFigures:
+    """All figures of one flow in one direction, of the packets sent until then."""
     tx = np.sort(probe.tx, order="seq")
     lost, arrival = lost_mask(probe)
+    tail_lost = bool(len(tx) == 0 or lost[-TAIL_PACKETS:].any())
+    pause_ms = _pause_ms(tx, 1e9 / probe.pps if probe.pps else 0.0)
+    foreign = int(np.count_nonzero(~np.isin(probe.rx["seq"], tx["seq"])))
+    everything = int(np.count_nonzero(~lost))
+    inside = np.ones(len(tx), bool) if until_ns is None else tx["sent_ns"] <= until_ns
+    lost_after = int(np.count_nonzero(lost & ~inside))
+    tx, lost, arrival = tx[inside], lost[inside], arrival[inside]
     interval_ns = 1e9 / probe.pps if probe.pps else 0.0
     starts, ends = runs(lost)
     arrived = probe.rx[np.argsort(probe.rx["kernel_ns"], kind="stable")]["seq"]
-    foreign = int(np.count_nonzero(~np.isin(arrived, tx["seq"])))
     received = int(np.count_nonzero(~lost))
     affected = tx["sent_ns"][lost]
     fault = t_fault_ns if t_fault_ns is not None else np.iinfo(np.int64).max
@@ -93,7 +104,8 @@ def measure(probe: Probe, t_fault_ns: int | None, margin_ms: float) -> ProbeFigu
         sent=len(tx),
         received=received,
         lost=int(np.count_nonzero(lost)),
-        duplicates=len(arrived) - foreign - received,
+        lost_after=lost_after,
+        duplicates=len(arrived) - foreign - everything,
         reordered=_reordered(arrived),
         foreign=foreign,
         disruptions=len(starts),
@@ -104,8 +116,8 @@ def measure(probe: Probe, t_fault_ns: int | None, margin_ms: float) -> ProbeFigu
         first_affected_ms=_relative_ms(affected, fault, 0),
         last_affected_ms=_relative_ms(affected, fault, -1),
         lost_before_fault=int(np.count_nonzero(affected < fault - margin_ms * 1e6)),
-        tail_lost=bool(len(tx) == 0 or lost[-TAIL_PACKETS:].any()),
-        sender_pause_ms=_pause_ms(tx, interval_ns),
+        tail_lost=tail_lost,
+        sender_pause_ms=pause_ms,
         overflow=probe.overflow,
         earliest_arrival_ms=float(one_way.min()) / 1e6 if len(one_way) else None,
     )

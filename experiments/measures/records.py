@@ -105,6 +105,17 @@ class Trial:
     """FE -> changes the kernel announced."""
     kernels: Mapping[str, Mapping[str, Any]]
     """FE -> the lab's comparison of kernel and master at the end (`kernel-<fe>.json`)."""
+    notes: Mapping[str, Any]
+    """What else the lab wrote into `trial.json`: `unexpected_exits`, `missing_records`,
+    `not_settled`, `fault_reasons`."""
+
+    @property
+    def observed_until_ns(self) -> int:
+        """End of the observed time. What comes after is the lab's tidying up: healing and its
+        consequences are no part of what a fault cost."""
+        about = self.description
+        planned_ns = round((about.calibrate_ms + about.observe_ms) * 1e6)
+        return min(about.end_ns, about.start_ns + planned_ns)
 
     @property
     def t_fault_ns(self) -> int | None:
@@ -213,4 +224,6 @@ def read_trial(folder: Path) -> Trial:
         path.name.removeprefix("kernel-").removesuffix(".json"): _json(path)
         for path in sorted(folder.glob("kernel-*.json"))
     }
-    return Trial(folder, description, tuple(events), tuple(_probes(folder)), beacons, kernels)
+    notes = _json(folder / "trial.json")
+    probes = tuple(_probes(folder))
+    return Trial(folder, description, tuple(events), probes, beacons, kernels, notes)

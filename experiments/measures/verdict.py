@@ -86,7 +86,8 @@ def judge(folder: Path, description: Description) -> Outcome:
 def measure_trial(trial: Trial) -> Outcome:
     """A pure function of the raw records."""
     about = trial.description
-    probes = tuple(measure(p, trial.t_fault_ns, about.limits.fault_margin_ms) for p in trial.probes)
+    margin_ms, until_ns = about.limits.fault_margin_ms, trial.observed_until_ns
+    probes = tuple(measure(p, trial.t_fault_ns, margin_ms, until_ns) for p in trial.probes)
     found = failovers(trial)
     gaps = _gaps(trial, found)
     blind = meter_faults(trial, probes)
@@ -144,8 +145,9 @@ def _agreement(
 
 
 def _unfinished(trial: Trial, found: tuple[Failover, ...]) -> tuple[str, ...]:
-    """Invariant 8, the part one trial can show: a ready master within the observed time."""
-    reasons = []
+    """Invariant 8, the part one trial can show: a ready master within the observed time, and
+    after all faults have healed."""
+    reasons = [f"invariant 8: after healing, {each}" for each in _listed(trial, "not_settled")]
     for failover in found:
         fault = next(
             f
@@ -165,6 +167,11 @@ def _unfinished(trial: Trial, found: tuple[Failover, ...]) -> tuple[str, ...]:
                 f" {trial.description.observe_ms:g} ms of the fault"
             )
     return tuple(reasons)
+
+
+def _listed(trial: Trial, note: str) -> list[str]:
+    value = trial.notes.get(note)
+    return [str(each) for each in value] if isinstance(value, list) else []
 
 
 def _transport(trial: Trial) -> str:

@@ -85,7 +85,8 @@ def _legend() -> list[Artist]:
 def _panel(axes: Axes, cell: CellResult, outcome: Outcome, trial: Trial) -> None:
     about = outcome.description
     t_fault = trial.t_fault_ns if trial.t_fault_ns is not None else about.start_ns
-    start, end = -min(about.calibrate_ms, 150.0), _end_ms(outcome)
+    end = _end_ms(outcome)
+    start = -min(about.calibrate_ms, end / 3)
     interval = 1000 / about.settings.probe_pps
     step = interval * np.ceil((end - start) / STEPS / interval)
     edges = np.arange(start, end + step, step)

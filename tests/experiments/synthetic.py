@@ -119,7 +119,8 @@ class Writer:
         self.folder, self.settings, self.knobs = folder, settings, knobs
         self.start_ns = start_ns
         self.fault_ns = start_ns + int(calibrate_ms * MS) + 137_000
-        self.end_ns = self.fault_ns + int(observe_ms * MS)
+        # As in a real trial, the probes go on while the lab heals.
+        self.end_ns = self.fault_ns + int((observe_ms + 40) * MS)
         self.journals: dict[str, list[dict[str, Any]]] = {n: [] for n in (*FES, *CES, "lab")}
 
     def log(self, node: str, t: int, event: str, **fields: Any) -> None:

@@ -78,7 +78,7 @@ def test_beacon_gap_beyond_interval_and_jitter_is_disagree(make: Make) -> None:
         (Knobs(foreign=4), "4 received packets were never sent"),
         (Knobs(blind_beacon="fe3"), "beacon of fe3: 0 of about 60 beats"),
         (Knobs(verified=False), "the check that it happened failed"),
-        (Knobs(outages=(("b", "rev", 100, 900),)), "b rev: traffic did not come back"),
+        (Knobs(outages=(("b", "rev", 100, 1900),)), "b rev: traffic did not come back"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -177,6 +177,48 @@ def test_invariant_5_ha_event_once_per_ce(make: Make) -> None:
     outcome = make(Knobs(doubled_event=True))
     assert outcome.verdict == "violated"
     assert "fe1 sent PrimaryCEChanged 2 times to ce2" in outcome.reasons[0]
+
+
+def test_invariant_5_the_new_master_is_told_the_true_last_one(make: Make) -> None:
+    def lie(folder: Path) -> None:
+        path = folder / "ce2.journal.jsonl"
+        path.write_text(path.read_text().replace('"last": "ce1"', '"last": "ce3"'))
+
+    outcome = make(change=lie)
+    assert outcome.verdict == "violated"
+    assert "ce2 was told that fe1 had ce3, it had ce1" in outcome.reasons[0]
+
+
+def test_what_is_lost_while_the_lab_heals_is_not_what_the_fault_cost(make: Make) -> None:
+    late = Knobs(outages=(("a", "fwd", 2, 5), ("b", "fwd", 810, 9)))
+    outcome = make(late, fault="link-cut", must_lose=True)
+    assert outcome.verdict == "ok", outcome.reasons
+    assert (outcome.data_lost, outcome.data_outage_ms) == (5, 5.0)
+    assert sum(p.lost_after for p in outcome.probes) == 9
+
+
+def test_a_takeover_after_the_observed_time_came_too_late(make: Make) -> None:
+    outcome = make(Knobs(dtime2_ms=800))
+    assert outcome.verdict == "violated"
+    assert outcome.ne is None
+
+
+@pytest.mark.parametrize(
+    ("note", "verdict", "why"),
+    [
+        ('"unexpected_exits": [{"node": "fe2", "exit_code": 1}]', "invalid", "fe2 ended by itself"),
+        ('"missing_records": ["a-fwd.rx"]', "invalid", "there is no record a-fwd.rx"),
+        ('"not_settled": ["fe3 has no master"]', "violated", "after healing, fe3 has no master"),
+    ],
+)
+def test_what_the_lab_noted_counts(make: Make, note: str, verdict: str, why: str) -> None:
+    def add(folder: Path) -> None:
+        path = folder / "trial.json"
+        path.write_text(path.read_text().replace("{", "{" + note + ",", 1))
+
+    outcome = make(change=add)
+    assert outcome.verdict == verdict
+    assert any(why in reason for reason in outcome.reasons), outcome.reasons
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,13 @@ class _Struck:
     verified: bool = False
     verify_until: float | None = None
     """None: nothing to verify (any more)."""
+    healed_until: float | None = None
+    """None: not being healed."""
     reason: str = ""
+
+    @property
+    def pending(self) -> bool:
+        return self.verify_until is not None or self.healed_until is not None
 
 
 class Strikes:
@@ -127,16 +133,16 @@ class Strikes:
             self._wait(at_ns - RESOLVE_LEAD_NS)
             action(struck, at_ns)
         self._wait(until_ns)
-        while any(struck.verify_until is not None for struck in self._all):
-            self._verify_pending()
+        while any(struck.pending for struck in self._all):
+            self._look()
             time.sleep(POLL_S)
 
     def _wait(self, until_ns: int) -> None:
         """Time between two moments goes to verification."""
         while (left := until_ns - time.monotonic_ns()) > 0:
-            pending = any(struck.verify_until is not None for struck in self._all)
+            pending = any(struck.pending for struck in self._all)
             if pending and left > VERIFY_LEAD_NS:
-                self._verify_pending()
+                self._look()
                 time.sleep(POLL_S)
             else:
                 sleep_until(until_ns)
@@ -167,33 +173,51 @@ class Strikes:
             return
         struck.verify_until = time.monotonic() + HAPPEN_BUDGET_S
 
-    def _verify_pending(self) -> None:
+    def _look(self) -> None:
+        """Ask the witnesses of what was struck or healed and is not settled yet. FaultFailed for
+        a fault that does not heal."""
         for struck in self._all:
-            if struck.verify_until is None:
-                continue
-            assert struck.fault is not None, "verification is asked for after a strike"
-            try:
-                if struck.fault.happened():
-                    struck.verified, struck.verify_until = True, None
-                    self._journal("verified", self._fields(struck))
-                elif time.monotonic() > struck.verify_until:
-                    raise FaultFailed(
-                        f"{struck.spec.kind} of {struck.target}: no sign of it within "
-                        f"{HAPPEN_BUDGET_S:g} s"
-                    )
-            except (LabError, OSError) as error:
-                self._failed(struck, error)
+            if struck.verify_until is not None:
+                self._look_for_sign(struck, struck.verify_until)
+            if struck.healed_until is not None:
+                self._look_for_healing(struck, struck.healed_until)
+
+    def _look_for_sign(self, struck: _Struck, until: float) -> None:
+        assert struck.fault is not None, "verification is asked for after a strike"
+        try:
+            if struck.fault.happened():
+                struck.verified, struck.verify_until = True, None
+                self._journal("verified", self._fields(struck))
+            elif time.monotonic() > until:
+                raise FaultFailed(
+                    f"{struck.spec.kind} of {struck.target}: no sign of it within "
+                    f"{HAPPEN_BUDGET_S:g} s"
+                )
+        except (LabError, OSError) as error:
+            self._failed(struck, error)
+
+    def _look_for_healing(self, struck: _Struck, until: float) -> None:
+        assert struck.fault is not None, "healing is asked for after a strike"
+        assert struck.undo is not None, "what heals was on record"
+        if struck.fault.healed():
+            struck.healed_until = None
+            self._undo.done(struck.undo)
+            self._journal("healed", {"kind": struck.spec.kind, "target": struck.target})
+        elif time.monotonic() > until:
+            raise FaultFailed(_not_healed(f"{struck.spec.kind} of {struck.target}"))
 
     def _heal_at(self, struck: _Struck, at_ns: int) -> None:
+        """Only the call: whether it healed is looked for while the schedule goes on."""
         if struck.verify_until is not None:
-            self._verify_pending()
+            self._look()
         sleep_until(at_ns)
-        if struck.undo is not None and struck.fault is not None:
-            if struck.verify_until is not None:
-                self._failed(struck, FaultFailed("healed before there was a sign of it"))
-            heal([(struck.undo, struck.spec.kind, struck.target, struck.fault)], self._undo,
-                 self._journal)  # fmt: skip
-            struck.undo = None
+        if struck.undo is None or struck.fault is None:
+            return
+        if struck.verify_until is not None:
+            self._failed(struck, FaultFailed("healed before there was a sign of it"))
+        self._journal("heal", {"kind": struck.spec.kind, "target": struck.target})
+        struck.fault.heal()
+        struck.healed_until = time.monotonic() + HEAL_BUDGET_S
 
     def _failed(self, struck: _Struck, error: Exception) -> None:
         struck.verified, struck.verify_until, struck.reason = False, None, str(error)
@@ -262,5 +286,9 @@ def heal(armed: Sequence[tuple[int, str, str, Fault]], undo: UndoJournal, journa
             return
         if time.monotonic() > deadline:
             names = ", ".join(f"{kind} of {target}" for _, kind, target, _ in waiting)
-            raise FaultFailed(f"not healed within {HEAL_BUDGET_S:g} s: {names}")
+            raise FaultFailed(_not_healed(names))
         time.sleep(POLL_S)
+
+
+def _not_healed(names: str) -> str:
+    return f"not healed within {HEAL_BUDGET_S:g} s: {names}"

@@ -18,6 +18,7 @@ from typing import Any
 from fe_datapath.config import ROUTE_PROTOCOL
 from lab.backend import CellSettings, FaultSpec, LabError, TrialRecords
 from lab.emulated import environment
+from lab.emulated.faults_schedule import UndoJournal, heal_outstanding
 from lab.emulated.forkserver import PREIMPORTED, ForkServer, Proc
 from lab.emulated.instruments import Instruments
 from lab.emulated.network import NetNode, Network
@@ -43,6 +44,7 @@ class EmulatedLab:
         self._pcap = pcap
         self._element: NetworkElement | None = None
         self._folder: Path | None = None
+        self._undo: UndoJournal | None = None
         self._sleepers: list[Proc] = []
         self._tml = CellSettings(mode="none").tml
         self._network = Network(topology)
@@ -82,6 +84,10 @@ class EmulatedLab:
         begun = time.monotonic()
         try:
             element.start()
+            if self._undo is not None:
+                # A heal of the last trial failed: the network has to be whole before this one.
+                heal_outstanding(element, self._undo, lambda _event, _fields: None)
+            self._undo = None
             element.await_ready(budget_s)
             self._await_backups(budget_s - (time.monotonic() - begun))
         except BaseException:
@@ -124,6 +130,7 @@ class EmulatedLab:
             instruments = Instruments(
                 self._network, self._forkserver, folder, element.settings.probe_pps, trial.run_s
             )
+            self._undo = trial.undo
             return trial.run(instruments, faults, self._pcap)
         finally:
             gc.enable()

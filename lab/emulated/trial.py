@@ -47,14 +47,14 @@ class Trial:
         self._observe_ns = round(observe_ms * 1e6)
         self.run_s = planned_s + LONGER_THAN_PLANNED_S
         self._journal = JournalWriter(folder / "lab.journal.jsonl", "lab")
-        self._undo = UndoJournal(folder / "undo.jsonl")
+        self.undo = UndoJournal(folder / "undo.jsonl")
         self._notes: dict[str, Any] = {}
 
     def run(self, instruments: Instruments, specs: Sequence[FaultSpec], pcap: bool) -> TrialRecords:
         """FaultFailed if a fault could not be taken back: the network is not what it was."""
         for spec in specs:
             faults.check(self._ne, spec)
-        strikes = Strikes(self._ne, self._undo, self._note)
+        strikes = Strikes(self._ne, self.undo, self._note)
         begun = time.monotonic()
         start_ns = end_ns = time.monotonic_ns()
         try:
@@ -63,7 +63,7 @@ class Trial:
             self._note("trial", {"what": "begin"})
             zero_ns = start_ns + self._calibrate_ns
             strikes.run(specs, zero_ns, zero_ns + self._observe_ns, self._on_calibrated)
-            heal_outstanding(self._ne, self._undo, self._note)
+            heal_outstanding(self._ne, self.undo, self._note)
             self._settle()
             kernel_record.write(
                 self._ne, self._folder, [fe.name for fe in self._ne.topology.of_kind("fe")]

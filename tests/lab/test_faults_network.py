@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -185,5 +186,26 @@ def test_a_heal_that_does_not_heal_is_an_error(
         with pytest.raises(FaultFailed, match=r"not healed within 0\.2 s: hang of fe1"):
             bench.heal()
         assert len(bench.undo.outstanding()) == 1
+
+    in_the_lab(tmp_path, check)
+
+
+def test_a_link_flaps_on_schedule_while_its_witnesses_are_asked(tmp_path: Path) -> None:
+    def check(bench: SleepingBench) -> None:
+        flaps = [
+            FaultSpec("link-cut", "fe1-fe2", at_ms=80.0 * n, heal_after_ms=40) for n in range(5)
+        ]
+        strikes = bench.strike(*flaps, FaultSpec("hang", "fe3", at_ms=200, heal_after_ms=40))
+        assert all(each.verified for each in strikes.applied()), strikes.reasons()
+        befores = [each.before_ns for each in strikes.applied()[:5]]
+        gaps_ms = [(after - before) / 1e6 for before, after in pairwise(befores)]
+        assert all(75 < gap < 130 for gap in gaps_ms), gaps_ms
+        assert bench.undo.outstanding() == []
+        assert [step for step, kind, _ in bench.log if kind == "hang"] == [
+            "fault",
+            "verified",
+            "heal",
+            "healed",
+        ]
 
     in_the_lab(tmp_path, check)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lab.backend import CellSettings, FaultSpec, LabError, TrialRecords
+from lab.backend import CellSettings, FaultFailed, FaultSpec, LabError, TrialRecords
 from lab.emulated import sandbox
 from lab.emulated.lab import EmulatedLab
 from topologies.loader import load_topology
@@ -229,5 +229,24 @@ def test_the_environment_tells_the_jitter_of_the_run(in_the_lab: Any) -> None:
         assert jitter["other"]["samples"] >= 100
         assert jitter["other"]["max_us"] >= jitter["other"]["p50_us"] > 0
         assert jitter["fifo"]["samples"] >= 100
+
+    in_the_lab(check)
+
+
+def test_what_did_not_heal_in_one_trial_is_healed_before_the_next(
+    in_the_lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(lab: EmulatedLab, folder: Path) -> None:
+        with monkeypatch.context() as broken:
+            broken.setattr("lab.emulated.faults_schedule.HEAL_BUDGET_S", 0.2)
+            broken.setattr("lab.emulated.faults_link.LinkSilence.heal", lambda _self: None)
+            with pytest.raises(FaultFailed, match=r"not healed .*link-silent of fe1-fe2"):
+                one_trial(lab, folder / "1", FaultSpec("link-silent", "fe1-fe2"))
+        trial = json.loads((folder / "1" / "trial.json").read_text())
+        assert "link-silent of fe1-fe2" in trial["not_healed"]
+        assert trial["missing_records"] == []
+        records, trial = one_trial(lab, folder / "2")
+        check_records(folder / "2", records, trial)
+        assert lost(folder / "2") == 0
 
     in_the_lab(check)

@@ -59,7 +59,10 @@ def run_ce(config: CeConfig) -> int:
 def read_config(path: str) -> CeConfig:
     """OSError or ValueError, with one line."""
     with open(path, encoding="utf-8") as file:
-        mapping = json.load(file)
+        try:
+            mapping = json.load(file)
+        except ValueError as error:
+            raise ValueError(f"{path}: not JSON: {error}") from None
     try:
         return TypeAdapter(CeConfig).validate_python(mapping)
     except ValidationError as error:

@@ -176,8 +176,8 @@ def test_a_cold_takeover_rewrites_every_row_even_if_all_are_right() -> None:
         assert net.events("ce2", "ready", fe.name)[0]["kind"] == "cold"
 
 
-@pytest.mark.parametrize("flapped", [None, (1, 1), (2, 2)])
-@pytest.mark.parametrize("extra", [0, 30, 2500, 4200])
+@pytest.mark.parametrize("flapped", [(1, 1), (2, 2)])
+@pytest.mark.parametrize("extra", [30, 4200])
 @pytest.mark.parametrize("hot", [True, False])
 def test_no_takeover_removes_a_wanted_row_at_any_moment(
     extra: int, hot: bool, flapped: tuple[int, int] | None

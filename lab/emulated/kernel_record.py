@@ -31,19 +31,28 @@ _BEACON = ipaddress.IPv4Network("198.18.0.0/15")
 def kernel_routes(node: NetNode) -> list[str]:
     """`prefix dev gateway` of each route with our protocol number, the beacon left out."""
     with node.network():
-        done = subprocess.run(
-            ["ip", "-json", "-4", "route", "show", "proto", str(ROUTE_PROTOCOL)],
-            capture_output=True,
-            text=True,
-            timeout=_IP_TIMEOUT_S,
-            check=False,
-        )
-    rows = json.loads(done.stdout or "[]")
-    return sorted(
-        _row(row.get("dst", ""), row.get("dev", "?"), row.get("gateway"))
-        for row in rows
-        if not _is_beacon(row.get("dst", ""))
+        routes, nexthops = _show("-4", "route"), _show("nexthop")
+    # with nexthop_compat_mode=0 a route over a nexthop object names nothing but its id
+    by_id = {row["id"]: row for row in nexthops}
+    shown = []
+    for row in routes:
+        prefix = row.get("dst", "")
+        if not _is_beacon(prefix):
+            via = by_id.get(row.get("nhid"), row)
+            shown.append(_row(prefix, via.get("dev", "?"), via.get("gateway")))
+    return sorted(shown)
+
+
+def _show(*what: str) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        ["ip", "-json", *what, "show", "proto", str(ROUTE_PROTOCOL)],
+        capture_output=True,
+        text=True,
+        timeout=_IP_TIMEOUT_S,
+        check=False,
     )
+    rows: list[dict[str, Any]] = json.loads(done.stdout or "[]")
+    return rows
 
 
 def _row(prefix: str, interface: str, gateway: str | None) -> str:

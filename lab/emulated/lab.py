@@ -77,10 +77,10 @@ class EmulatedLab:
             clean(self._network.node(fe.name))
         self._folder = folder
         self._tml = settings.tml
-        element = NetworkElement(self._network, self._forkserver, settings, folder)
-        self._element = element
         budget_s = READY_BUDGET_S
         budget_s += settings.routes * len(self._topology.of_kind("fe")) / ROUTES_PER_S
+        element = NetworkElement(self._network, self._forkserver, settings, folder)
+        self._element = element
         begun = time.monotonic()
         try:
             element.start()
@@ -90,6 +90,11 @@ class EmulatedLab:
             self._undo = None
             element.await_ready(budget_s)
             self._await_backups(budget_s - (time.monotonic() - begun))
+            masters = element.masters()
+            if len(set(masters.values())) > 1:
+                # RFC 7121 lets every FE choose for itself; a trial about "the master" needs one.
+                found = ", ".join(f"{fe} has {ce}" for fe, ce in masters.items())
+                raise LabError(f"the FEs did not choose the same master: {found}")
         except BaseException:
             self._end_element()
             raise

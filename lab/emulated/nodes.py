@@ -22,6 +22,7 @@ TARGETS = {"fe": "lab.emulated.entries:fe", "ce": "lab.emulated.entries:ce"}
 
 POLL_S = 0.005
 STOP_BUDGET_S = 3.0
+CE_START_BUDGET_S = 3.0
 LOG_TAIL_OCTETS = 4096
 
 
@@ -66,10 +67,21 @@ class NetworkElement:
         return tuple(self._elements.values())
 
     def start(self) -> None:
-        """All of them; returns before they are ready."""
+        """All of them; returns before they are ready. FEs when the CEs listen: an FE that finds
+        nobody at its first CE's address goes to the second one, and the NE has two masters."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        for name in self._elements:
+        ces = [name for name, node in self._elements.items() if node.kind == "ce"]
+        for name in ces:
             self._start(name)
+        deadline = time.monotonic() + CE_START_BUDGET_S
+        while not self.accidents() and time.monotonic() < deadline:
+            self._journals.poll()
+            if all(self._journals.has(name, "start") for name in ces):
+                break
+            time.sleep(POLL_S)
+        for name in self._elements:
+            if name not in ces:
+                self._start(name)
 
     def stop(self) -> None:
         """End all of them: FEs and CEs are asked together, then killed one by one."""

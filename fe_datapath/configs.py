@@ -1,0 +1,170 @@
+"""Config messages on their way through tables and kernel, one after the other.
+
+The tables change at once, under an undo log; the kernel follows; the answer goes out when it has.
+What the kernel refuses is taken back in the tables, and in the kernel by a second program. Queries
+and heartbeats go on meanwhile, and see committed values only.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from fe_datapath.datapath import Change, SetNextHop, SetRoute
+from fe_datapath.edits import NOT_DONE, Edits
+from fe_datapath.lfbs.ipv4 import NextHops
+from fe_datapath.store import Store
+from fe_datapath.transaction import Transaction
+from forces.effects import Program
+from forces.errors import ResultCode
+from forces.header import ExecMode
+from forces.messages import Message
+
+QUEUE_LIMIT = 4096
+"""Configs waiting. A CE that waits for answers has a few; one that does not must not cost an FE
+its memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A Config message that waits for its turn."""
+
+    peer: int
+    message: Message
+    size: int
+    """Octets on the wire."""
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    request: Request
+    edits: Edits
+    token: int
+    changes: tuple[Change, ...]
+    origins: tuple[int, ...]
+    compensating: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A Config that has ended, one way or the other."""
+
+    request: Request
+    edits: Edits
+    diverged: str = ""
+    """Why the kernel could not be brought back to what the tables say; empty: it could."""
+
+
+@dataclass(slots=True)
+class Configs:
+    store: Store
+    next_hops: NextHops
+    next_token: Callable[[], int]
+    waiting: deque[Request] = field(default_factory=deque)
+    _current: _UnderWay | None = None
+
+    @property
+    def transaction(self) -> Transaction | None:
+        """Of the Config that the kernel is being programmed for."""
+        return None if self._current is None else self._current.edits.transaction
+
+    def submit(self, request: Request) -> bool:
+        """False: too many are waiting, and this one was not taken."""
+        if len(self.waiting) >= QUEUE_LIMIT:
+            return False
+        self.waiting.append(request)
+        return True
+
+    def next(self, allowed: Callable[[Request], bool]) -> Finished | Program | None:
+        """Start the first that waits, if none is under way. What may not be carried out any more
+        `allowed` says (it takes note of it)."""
+        while self._current is None and self.waiting:
+            request = self.waiting.popleft()
+            if not allowed(request):
+                continue
+            edits = Edits(self.store, request.message)
+            changes, origins = edits.transaction.plan().result()
+            if not changes:
+                return Finished(request, edits)
+            self._current = _UnderWay(request, edits, 0, changes, origins)
+            return self._program(changes, origins)
+        return None
+
+    def _program(self, changes: tuple[Change, ...], origins: tuple[int, ...]) -> Program:
+        current = self._current
+        assert current is not None
+        current.token = self.next_token()
+        current.changes, current.origins = changes, origins
+        going_on = current.edits.mode is ExecMode.CONTINUE_ON_FAILURE or current.compensating
+        return Program(current.token, changes, stop_on_failure=not going_on)
+
+    def done(
+        self, token: int, failed: Mapping[int, str], codes: Mapping[int, int]
+    ) -> Finished | Program | None:
+        """The kernel's answer. None: it is not about a Config under way."""
+        current = self._current
+        if current is None or token != current.token:
+            return None
+        if current.compensating:
+            self._current = None
+            return Finished(current.request, current.edits, "; ".join(failed.values()))
+        real = {index for index in failed if not self._excused(current.changes[index])}
+        if not real:
+            rest = self._rest(current, min(failed)) if failed else ((), ())
+            if rest[0]:
+                return self._program(*rest)
+            self._current = None
+            return Finished(current.request, current.edits)
+        return self._take_back(current, real, codes)
+
+    def _excused(self, change: Change) -> bool:
+        """The port went down after the program was made: the row is accepted all the same, and
+        gets into the kernel when the port is back."""
+        match change:
+            case SetNextHop(id=selector) | SetRoute(nexthop=selector):
+                return not self.next_hops.usable(selector)
+        return False
+
+    def _rest(self, current: _UnderWay, first: int) -> tuple[tuple[Change, ...], tuple[int, ...]]:
+        """After an excused failure the datapath has stopped: what is left to do."""
+        if current.edits.mode is ExecMode.CONTINUE_ON_FAILURE:
+            return (), ()
+        pairs = list(zip(current.changes, current.origins, strict=True))[first + 1 :]
+        left = [pair for pair in pairs if not self._excused(pair[0])]
+        return tuple(c for c, _ in left), tuple(o for _, o in left)
+
+    def _take_back(
+        self, current: _UnderWay, failed: set[int], codes: Mapping[int, int]
+    ) -> Finished | Program:
+        edits, origins = current.edits, current.origins
+        first = min(failed)
+        guilty = {origins[i]: codes.get(i, ResultCode.INTERNAL_ERROR) for i in sorted(failed)}
+        if edits.atomic:
+            edits.spoil()
+            edits.undo_registrations()
+            plan = edits.transaction.take_back()
+        else:
+            back = set(guilty)
+            if edits.mode is ExecMode.UNTIL_FAILURE:
+                back |= {edit for edit in origins[first:] if edit >= 0}
+            for edit in back:
+                edits.codes[edit] = NOT_DONE
+            plan = edits.transaction.take_back(back)
+        for edit, code in guilty.items():
+            if edit >= 0:
+                edits.codes[edit] = ResultCode(code)
+        current.compensating = True
+        changes, backwards = plan.result()
+        if changes:
+            return self._program(changes, backwards)
+        self._current = None
+        return Finished(current.request, edits)
+
+    def forget(self) -> None:
+        """Take the tables back to what they were before the Config under way, without a word to
+        the kernel or the CE: all of it is about to be discarded."""
+        if self._current is not None:
+            if not self._current.compensating:
+                self._current.edits.transaction.take_back()
+            self._current = None

@@ -1,0 +1,383 @@
+"""A forwarding element's core: events in, effects out, no clock and no socket (DESIGN section 5).
+
+Here the parts meet: associations and mastership (`ha`), Config messages (`configs`), queries
+(`store`), the LFB instances (`lfbs`), and the ports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fe_datapath.config import FeConfig
+from fe_datapath.configs import Configs, Finished, Request
+from fe_datapath.context import Context
+from fe_datapath.datapath import (
+    Change,
+    DelNextHop,
+    DelRoute,
+    PortState,
+    SetForwarding,
+)
+from fe_datapath.ha import HighAvailability
+from fe_datapath.lfbs.ether import EtherMacIn, EtherMacOut, EtherPhyCop, Port, ReadPorts
+from fe_datapath.lfbs.feobject import FeObject, FeState
+from fe_datapath.lfbs.fepo import STATISTICS, Fepo
+from fe_datapath.lfbs.instance import Instance
+from fe_datapath.lfbs.ipv4 import NEXT_HOPS, PREFIXES, NextHops, Prefixes
+from fe_datapath.lfbs.plan import Plan
+from fe_datapath.notifications import notification
+from fe_datapath.store import Store
+from forces.effects import Deliver, Effect, Program
+from forces.events import (
+    BadMessage,
+    Command,
+    ConnectFailed,
+    Event,
+    LinkChanged,
+    MessageReceived,
+    PeerLost,
+    PeerUp,
+    ProgramDone,
+    TimerFired,
+)
+from forces.header import ALL_ELEMENTS, ALL_FES, Ack, Flags, MessageType
+from forces.mastership import CeStatus, HaMode
+from forces.messages import Message
+from forces.model import library
+
+PORT_EVENTS = {
+    "OperStatus": "PHYPortStatusChanged",
+    "OperLinkSpeed": "LinkSpeedChanged",
+    "OperDuplexMode": "DuplexModeChanged",
+}
+"""EtherPHYCop: target component -> event (RFC 6956 section 5.1.1)."""
+
+
+class ForwardingElement:
+    def __init__(
+        self,
+        config: FeConfig,
+        ports: Mapping[int, PortState],
+        rng_seed: int = 0,
+        read_ports: ReadPorts | None = None,
+    ) -> None:
+        """`ports`: their state now. `read_ports` gives a fresh reading, for counters."""
+        self.config = config
+        self.context = Context({ce.id: ce.name for ce in config.ces} | {config.id: config.name})
+        self.ha = HighAvailability(config, self.context, self, rng_seed)
+        self.ports = {number: Port(state, read_ports) for number, state in ports.items()}
+        lfbs = library()
+        self.fepo = Fepo(lfbs, config, self.ha.mastership, self.ha.statistics)
+        self.fe_object = FeObject(lfbs, config)
+        self.next_hops = NextHops(lfbs, self.ports, lambda port: self.ports[port].up)
+        self.prefixes = Prefixes(lfbs, self.next_hops)
+        self.phys = {number: EtherPhyCop(lfbs, port) for number, port in self.ports.items()}
+        instances: list[Instance] = [self.fe_object, self.fepo, *self.phys.values()]
+        instances += [EtherMacIn(lfbs, port) for port in self.ports.values()]
+        instances += [EtherMacOut(lfbs, port) for port in self.ports.values()]
+        instances += [self.prefixes, self.next_hops]
+        self.fe_object.describe(instances)
+        self.store = Store(lfbs, instances)
+        self.configs = Configs(self.store, self.next_hops, self.context.next_token)
+        self.applied = 0
+        """Configs carried out."""
+        self._enabled = False
+        """The FE has moved itself to OperEnable: it does so once."""
+        self._programs: dict[int, tuple[Change, ...]] = {}
+
+    def start(self, now: int) -> list[Effect]:
+        """RFC 5812 section 5.2: an FE starts in OperDisable."""
+        self.context.now = now
+        self._program((SetForwarding(False),))
+        self.ha.start()
+        return self._take()
+
+    def handle(self, event: Event, now: int) -> list[Effect]:
+        self.context.now = now
+        match event:
+            case MessageReceived():
+                self._message(event)
+            case TimerFired(key):
+                if self.context.fired(key) and isinstance(key, tuple):
+                    self.ha.timer(key)
+            case ProgramDone():
+                self._program_done(event)
+            case LinkChanged():
+                self._link_changed(event)
+            case PeerUp():
+                self.ha.peer_up(event)
+            case PeerLost():
+                self.ha.peer_lost(event)
+            case ConnectFailed():
+                self.ha.connect_failed(event)
+            case BadMessage(peer, _, size):
+                self._refuse(peer, size)
+            case Command():
+                self._command(event)
+        self._next_config()
+        return self._take()
+
+    def _take(self) -> list[Effect]:
+        effects = self.context.take()
+        for effect in effects:
+            if isinstance(effect, Program):
+                self._programs[effect.token] = effect.changes
+        return effects
+
+    # Messages
+
+    def _message(self, event: MessageReceived) -> None:
+        ce, message = event.peer, event.message
+        link = self.ha.links.get(ce)
+        header = message.header
+        if link is None or header.source != ce or not self._is_for_us(header.destination):
+            self._refuse(ce, event.size)
+            return
+        if message.type is MessageType.ASSOCIATION_SETUP_RESPONSE:
+            if not self.ha.setup_response(event):
+                self._refuse(ce, event.size)
+            return
+        handler = self._handler(message.type) if self.ha.associated(ce) else None
+        if handler is None:
+            self._refuse(ce, event.size)
+            return
+        if message.type is MessageType.CONFIG and not self._obeys(ce):
+            link.last_received_ns = self.context.now  # fenced, but alive
+            self._fence(ce, event.size)
+            return
+        link.received(self.context.now, event.size)
+        handler(event)
+
+    def _handler(self, kind: MessageType) -> Callable[[MessageReceived], None] | None:
+        """What a CE may send to an FE that is associated with it (RFC 5810 section 7)."""
+        match kind:
+            case MessageType.HEARTBEAT:
+                return self.ha.heartbeat
+            case MessageType.CONFIG:
+                return self._config
+            case MessageType.QUERY:
+                return self._query
+            case MessageType.ASSOCIATION_TEARDOWN:
+                return self.ha.teardown
+        return None
+
+    def _is_for_us(self, destination: int) -> bool:
+        if destination in (self.config.id, ALL_FES, ALL_ELEMENTS):
+            return True
+        return destination in self.fepo.values["MulticastFEIDs"].values()
+
+    def _obeys(self, ce: int) -> bool:
+        """RFC 7121 section 3.2: no Config but the master's. Profile "slides": of every CE."""
+        return ce == self.ha.master or (self.config.profile == "slides" and self.ha.associated(ce))
+
+    def _refuse(self, ce: int, size: int) -> None:
+        figures = self.ha.statistics.get(ce)
+        if figures is not None:
+            figures.recv_err_packets += 1
+            figures.recv_err_bytes += size
+
+    def _fence(self, ce: int, size: int) -> None:
+        self._refuse(ce, size)
+        self.context.journal("fenced", ce=self.context.name(ce), octets=size)
+
+    def _query(self, event: MessageReceived) -> None:
+        body = self.store.query(event.message.lfbs, self.configs.transaction)
+        self._answer(event.peer, event.message, MessageType.QUERY_RESPONSE, body)
+
+    def _answer(self, ce: int, request: Message, kind: MessageType, body: Any) -> None:
+        flags = Flags(priority=request.header.flags.priority, mode=request.header.flags.mode)
+        self.ha.send(ce, Message(request.header.reply(kind, flags), body))
+
+    # Configs
+
+    def _config(self, event: MessageReceived) -> None:
+        if not self.configs.submit(Request(event.peer, event.message, event.size)):
+            self._refuse(event.peer, event.size)
+            self.context.journal("overload", ce=self.context.name(event.peer))
+
+    def _next_config(self) -> None:
+        while True:
+            step = self.configs.next(self._still_allowed)
+            if step is None:
+                return
+            if isinstance(step, Program):
+                self.context.emit(step)
+                return
+            self._finish(step)
+
+    def _still_allowed(self, request: Request) -> bool:
+        """A Config that waited while its sender ceased to be the master is fenced too."""
+        if self._obeys(request.peer):
+            return True
+        self._fence(request.peer, request.size)
+        return False
+
+    def _finish(self, finished: Finished) -> None:
+        """Answer, and then do what the Config asked of the FE itself: a CE that is dismissed
+        learns first that its SET CEID was taken."""
+        request, edits = finished.request, finished.edits
+        if finished.diverged:
+            self.context.journal("diverged", detail=finished.diverged)
+        ack, failed = request.message.header.flags.ack, edits.failed
+        wanted = {
+            Ack.NO_ACK: False,
+            Ack.SUCCESS_ACK: not failed,
+            Ack.FAILURE_ACK: failed,
+            Ack.ALWAYS_ACK: True,
+        }[ack]
+        if wanted and self.ha.associated(request.peer):
+            body = edits.response(failed_only=ack is Ack.FAILURE_ACK)
+            kind = MessageType.CONFIG_RESPONSE
+            self._answer(request.peer, request.message, kind, body)
+        changes = edits.transaction.changes()
+        self.applied += bool(changes)
+        if self.fepo in changes:
+            if self._obeys(request.peer):
+                self._fepo_set(set(changes[self.fepo]))
+            self.mirror()
+
+    def _fepo_set(self, names: set[str]) -> None:
+        values = self.fepo.values
+        ceid, last, backups = values["CEID"], values["LastCEID"], values["BackupCEs"]
+        if names & {"CEHBPolicy", "CEHDI", "FEHBPolicy", "FEHI", "CEFTI"}:
+            self.ha.set_liveness(
+                values["FEHI"] if values["FEHBPolicy"] == 1 else None,
+                values["CEHDI"] if values["CEHBPolicy"] == 0 else None,
+                values["CEFTI"],
+            )
+        if "LastCEID" in names:
+            self.ha.mastership.last_ceid = last
+        if "BackupCEs" in names:
+            self.ha.mastership.set_backups([backups[index] for index in sorted(backups)])
+        if names & {"HAMode", "CEFailoverPolicy"}:
+            self.ha.configure(HaMode(values["HAMode"]), values["CEFailoverPolicy"])
+        if "CEID" in names:
+            self.ha.set_ceid(ceid)
+
+    # The datapath
+
+    def _program(self, changes: tuple[Change, ...]) -> None:
+        self.context.program(changes)
+
+    def _program_done(self, event: ProgramDone) -> None:
+        changes = self._programs.pop(event.token, ())
+        first = min(event.failed, default=len(changes))
+        for index, change in enumerate(changes):
+            if isinstance(change, SetForwarding) and index < first:
+                self.context.journal("forwarding", on=change.on)
+        step = self.configs.done(event.token, event.failed, event.codes)
+        if isinstance(step, Program):
+            self.context.emit(step)
+        elif step is not None:
+            self._finish(step)
+        elif event.failed:
+            self.context.journal("unprogrammed", detail="; ".join(event.failed.values()))
+
+    def _link_changed(self, event: LinkChanged) -> None:
+        port, phy = self.ports.get(event.port), self.phys.get(event.port)
+        if port is None or phy is None:
+            return
+        before = {name: phy.read(name) for name in PORT_EVENTS}
+        was_up = port.up
+        port.link_changed(event.up, event.attributes)
+        if port.up != was_up:
+            self.context.journal("link", port=event.port, up=port.up, at_ns=event.at_ns)
+            if port.up:
+                plan = Plan()
+                self.next_hops.port_back(event.port, plan)
+                self._program(plan.result()[0])
+            else:
+                self.next_hops.port_lost(event.port)
+        for name, title in PORT_EVENTS.items():
+            subscribed = phy.cls.event(title).id in phy.registered
+            if subscribed and phy.read(name) != before[name]:
+                self._notify(phy, title)
+
+    # What the associations need of the FE
+
+    def mirror(self) -> None:
+        under_way = self.configs.transaction
+        self.fepo.mirror(() if under_way is None else under_way.touched(self.fepo))
+
+    def new_master(self) -> None:
+        """RFC 5812 section 5.2: the FE moves itself to OperEnable when it can work. After a stop
+        (policy 0, CEFTI) its state is gone, and only the CE knows when it is there again."""
+        if not self._enabled and self.fe_object.state is FeState.OperDisable:
+            self._enabled = True
+            self.fe_object.state = FeState.OperEnable
+            self._program((SetForwarding(True),))
+
+    def stop_forwarding(self) -> None:
+        """RFC 7121 section 2.1.1: OperDisable, and all FE states will need to be re-created."""
+        self._enabled = True
+        routes = set(self.prefixes.by_prefix)
+        objects = set(self.next_hops.in_kernel)
+        self.configs.forget()
+        routes |= set(self.prefixes.by_prefix)
+        objects |= self.next_hops.in_kernel
+        self.prefixes.clear()
+        self.next_hops.clear()
+        self.fe_object.state = FeState.OperDisable
+        for instance in self.store.instances.values():
+            instance.registered.clear()
+        deletions: list[Change] = [DelRoute(*prefix) for prefix in sorted(routes)]
+        deletions += [DelNextHop(number) for number in sorted(objects)]
+        self._program((SetForwarding(False), *deletions))
+
+    def issue(self, event: str) -> None:
+        self._notify(self.fepo, event)
+
+    def _notify(self, instance: Instance, event: str) -> None:
+        """RFC 7121 section 3.2: events go to all associated CEs. Profile "slides": to the
+        master."""
+        for ce in self.ha.mastership.associated:
+            if self.config.profile == "rfc7121" or ce == self.ha.master:
+                self.ha.send(ce, notification(self.config.id, ce, instance, event))
+
+    # The local API
+
+    def _command(self, event: Command) -> None:
+        if event.name == "state":
+            self.context.emit(Deliver(event.token, self.view()))
+        else:
+            self.context.emit(Deliver(event.token, error=f"an FE has no command {event.name!r}"))
+
+    def view(self) -> dict[str, Any]:
+        """The local API's picture of the FE."""
+        machine, name = self.ha.mastership, self.context.name
+        return {
+            "id": self.config.id,
+            "name": self.config.name,
+            "state": machine.state.value,
+            "ceid": name(machine.ceid),
+            "last_ceid": name(machine.last_ceid) if machine.last_ceid else None,
+            "ha_mode": int(machine.mode),
+            "failover_policy": machine.policy,
+            "fe_state": self.fe_object.state.name,
+            "all_ces": [
+                {
+                    "id": ce,
+                    "name": name(ce),
+                    "status": CeStatus(machine.status[ce]).name,
+                    "statistics": dict(zip(STATISTICS, self.fepo.figures(ce), strict=True)),
+                }
+                for ce in machine.all_ces
+            ],
+            "backup_ces": [name(ce) for ce in machine.backups],
+            "configs": {"applied": self.applied, "waiting": len(self.configs.waiting)},
+            "tables": {
+                NEXT_HOPS: len(self.next_hops.rows),
+                PREFIXES: len(self.prefixes.rows),
+            },
+            "ports": [
+                {
+                    "id": number,
+                    "name": port.state.name,
+                    "admin": port.admin.name,
+                    "up": port.up,
+                    "mtu": port.state.mtu,
+                }
+                for number, port in self.ports.items()
+            ],
+        }

@@ -1,0 +1,76 @@
+"""An LFB instance: the values of its components, and what a family may add to that.
+
+The store reads and edits instances through these few methods and knows no class. Rows and structs
+are never changed in place: an edit puts a new one, so that an undo log need only keep the old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final
+
+from fe_datapath.lfbs.plan import Plan
+from forces.errors import ProtocolError, ResultCode
+from forces.model import LfbClass
+
+
+class Missing(Enum):
+    """The value of a row that is not there."""
+
+    MISSING = "missing"
+
+
+MISSING: Final = Missing.MISSING
+
+Changes = Mapping[str, Mapping[int | None, tuple[Any, Any, int]]]
+"""Component name -> row index (None: a component that is no table) -> (value before, value now,
+number of the edit that did it)."""
+
+
+class Instance:
+    """Holds its values itself. A family overrides what comes from elsewhere."""
+
+    fixed: frozenset[str] = frozenset()
+    """Components that the class lets a CE write, but this FE does not."""
+    unsupported: frozenset[str] = frozenset()
+    """Optional components that this FE does not have."""
+
+    def __init__(self, cls: LfbClass, instance_id: int) -> None:
+        self.cls = cls
+        self.id = instance_id
+        self.values: dict[str, Any] = {c.name: c.initial() for c in cls.components.values()}
+        self.registered: set[int] = set()
+        """Event IDs that a CE has subscribed to (RFC 5812 section 4.8.5)."""
+
+    def read(self, name: str) -> Any:
+        """The component's present value."""
+        return self.values[name]
+
+    def was_read(self, name: str) -> None:
+        """A CE has read a read-reset component."""
+
+    def admit(self, name: str, index: int | None, old: Any, new: Any) -> None:
+        """Raise ProtocolError if this one change must not be. The types are checked already."""
+
+    def put(self, name: str, index: int | None, old: Any, new: Any) -> None:
+        """Make the change, also to take one back. `old` is what is there now."""
+        if index is None:
+            self.values[name] = new
+        elif new is MISSING:
+            self.values[name].pop(index, None)
+        else:
+            self.values[name][index] = new
+
+    def complete(self, changes: Changes) -> tuple[int, ProtocolError] | None:
+        """Look at changes together (all of an all-or-none Config, else those of one edit): the
+        first edit that leaves the FE in a state that must not be, and why."""
+        return None
+
+    def plan(self, changes: Changes, plan: Plan) -> None:
+        """Add to the plan what the datapath has to do for these changes."""
+
+
+def refuse(code: ResultCode, reason: str) -> ProtocolError:
+    """For `raise refuse(...)` in `admit`."""
+    return ProtocolError(code, reason)

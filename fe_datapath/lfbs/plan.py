@@ -1,0 +1,43 @@
+"""Datapath changes of one Config, put into an order in which no packet is lost.
+
+Make before break: new next hops, then routes, then the deletion of routes, then of next hops.
+Forwarding goes off before everything and on after everything.
+"""
+
+from __future__ import annotations
+
+from fe_datapath.datapath import (
+    Change,
+    DelNextHop,
+    DelRoute,
+    SetForwarding,
+    SetNextHop,
+    SetPort,
+    SetRoute,
+)
+
+_ORDER: dict[type, int] = {
+    SetPort: 1,
+    SetNextHop: 2,
+    SetRoute: 3,
+    DelRoute: 4,
+    DelNextHop: 5,
+}
+
+
+class Plan:
+    def __init__(self) -> None:
+        self._phases: list[list[tuple[Change, int]]] = [[] for _ in range(7)]
+
+    def add(self, change: Change, edit: int = -1) -> None:
+        """`edit`: number of the edit that the change comes from, to name it if it fails."""
+        if isinstance(change, SetForwarding):
+            phase = 6 if change.on else 0
+        else:
+            phase = _ORDER[type(change)]
+        self._phases[phase].append((change, edit))
+
+    def result(self) -> tuple[tuple[Change, ...], tuple[int, ...]]:
+        """The changes in order, and beside each the number of its edit."""
+        entries = [entry for phase in self._phases for entry in phase]
+        return tuple(c for c, _ in entries), tuple(e for _, e in entries)

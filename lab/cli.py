@@ -87,6 +87,15 @@ def main() -> None:
 def register(app: typer.Typer) -> None:
     """Add the lab's verbs."""
     app.command(
+        "doctor",
+        epilog="Example: ceha doctor --json. Exit codes: 0 the lab can work here; 2 it cannot.",
+    )(doctor)
+    app.command(
+        "test",
+        context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+        epilog="Example: ceha test -m 'not lab'. Exit codes: pytest's (0 all passed).",
+    )(test)
+    app.command(
         "topologies",
         epilog="Example: ceha topologies diamond. Exit codes: 0 done; 2 no such topology, or a "
         "file is wrong.",
@@ -124,6 +133,25 @@ def register(app: typer.Typer) -> None:
         "down",
         epilog="Example: ceha down. Exit codes: 0 it has ended; 2 no such lab is running.",
     )(down)
+
+
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine has and lacks for the lab."""
+    with one_line_errors():
+        from lab.verbs.doctor import show
+
+        raise SystemExit(show(as_json))
+
+
+def test(
+    argument: Annotated[
+        list[str] | None, typer.Argument(metavar="[PYTEST ARGUMENTS]...", help="For pytest.")
+    ] = None,
+) -> None:
+    """Run the tests: unit, kernel and lab."""
+    from lab.verbs.test import run_pytest
+
+    run_pytest(argument or [])
 
 
 def topologies(

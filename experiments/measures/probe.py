@@ -83,7 +83,6 @@ def measure(
     tx = np.sort(probe.tx, order="seq")
     lost, arrival = lost_mask(probe)
     tail_lost = bool(len(tx) == 0 or lost[-TAIL_PACKETS:].any())
-    pause_ms = _pause_ms(tx, 1e9 / probe.pps if probe.pps else 0.0)
     foreign = int(np.count_nonzero(~np.isin(probe.rx["seq"], tx["seq"])))
     everything = int(np.count_nonzero(~lost))
     inside = np.ones(len(tx), bool) if until_ns is None else tx["sent_ns"] <= until_ns
@@ -117,7 +116,7 @@ def measure(
         last_affected_ms=_relative_ms(affected, fault, -1),
         lost_before_fault=int(np.count_nonzero(affected < fault - margin_ms * 1e6)),
         tail_lost=tail_lost,
-        sender_pause_ms=pause_ms,
+        sender_pause_ms=_pause_ms(tx, interval_ns),
         overflow=probe.overflow,
         earliest_arrival_ms=float(one_way.min()) / 1e6 if len(one_way) else None,
     )

@@ -76,6 +76,8 @@ def _marks(trial: Trial, node: str, ne: Failover, kinds: Sequence[str]) -> list[
         peer = event.fields.get("peer")
         if peer not in (None, ne.fe, ne.new_master):
             continue
+        if event.fields.get("what") == "cancel":  # follows from the new master beside it
+            continue
         label = _label(event.event, event.fields)
         marks.setdefault(label, _Mark((event.t - ne.t_fault_ns) / 1e6, label, event.event))
     return list(marks.values())[:MAX_LABELS]

@@ -102,7 +102,7 @@ def _panel(axes: Axes, cell: CellResult, outcome: Outcome, trial: Trial) -> None
         _bands(axes, outcome.ne)
     axes.axvline(0, color=style.INK, linewidth=1)
     axes.stairs(sent, edges, color=style.FAINT, linewidth=0.9)
-    axes.bar(edges[:-1], lost, np.diff(edges), align="edge", color=style.LOSS)
+    axes.stairs(lost, edges, fill=True, color=style.LOSS)
     axes.set_xlim(start, end)
     axes.set_ylim(0, max(1.0, float(sent.max())) * 1.25)
     axes.set_title(f"{cell.cell.name}: {outcome.data_lost} of {outcome.data_sent} packets lost")

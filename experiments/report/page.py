@@ -108,10 +108,10 @@ def _row(result: CellResult) -> dict[str, Any]:
     }
 
 
-def _interval(summary: Summary) -> tuple[str, str]:
-    """(median, what stands under it)."""
+def _interval(summary: Summary) -> tuple[str, ...]:
+    """The median, and the lines that stand under it."""
     if summary.median is None or summary.max is None:
-        return "–", ""
+        return ("–",)
     digits = 1 if summary.max >= 1 else 2
     low, high = summary.interval or (summary.median, summary.median)
     tail = (
@@ -119,7 +119,7 @@ def _interval(summary: Summary) -> tuple[str, str]:
         if summary.p99 is not None
         else f"max of {summary.n}: {summary.max:.{digits}f}"
     )
-    return f"{summary.median:.{digits}f}", f"[{low:.{digits}f}, {high:.{digits}f}] {tail}"
+    return f"{summary.median:.{digits}f}", f"[{low:.{digits}f}, {high:.{digits}f}]", tail
 
 
 def _measuring(finished: Finished) -> list[tuple[str, str]]:

@@ -28,6 +28,8 @@ EXIT_NOT_EXECUTABLE = 126
 
 def execute(name: str | None, node: str, command: list[str]) -> int:
     """The command's exit code, 128 + n if signal n ended it."""
+    if command[:1] == ["--"]:
+        command = command[1:]
     if not command:
         raise LabError("which command? ceha exec NODE -- COMMAND")
     client = Client(choose(name))

@@ -14,6 +14,9 @@ from lab.emulated.control import Claim
 from topologies.loader import load_topology
 from topologies.model import Topology
 
+_TOLD = b"\0"
+"""Ends what a detached lab tells the one who started it."""
+
 TMLS = ("auto", "sctp", "usrsctp", "usrsctp-udp", "tcp")
 
 
@@ -104,8 +107,7 @@ def _detached(lab: Callable[[Callable[[str], None]], int]) -> int:
             os.dup2(nothing, 1)
 
             def ready(text: str) -> None:
-                os.write(told_write, text.encode())
-                os.close(told_write)
+                os.write(told_write, text.encode() + _TOLD)
                 os.dup2(nothing, 2)  # whoever started us is to see the end of our stderr
 
             code = lab(ready)
@@ -117,10 +119,13 @@ def _detached(lab: Callable[[Callable[[str], None]], int]) -> int:
         finally:
             os._exit(code)
     os.close(told_write)
-    with os.fdopen(told_read, "rb") as told:
-        text = told.read().decode()
-    if text:
-        print(text)
+    text = b""
+    # The end of the pipe is not the end of the text: all of the lab's processes hold it.
+    while not text.endswith(_TOLD) and (more := os.read(told_read, 4096)):
+        text += more
+    os.close(told_read)
+    if text.endswith(_TOLD):
+        print(text.removesuffix(_TOLD).decode())
         return 0
     with suppress(ChildProcessError):
         _pid, status = os.waitpid(child, 0)

@@ -9,7 +9,9 @@ so only by the link event.
 
 from __future__ import annotations
 
-from fe_datapath.datapath import SetNextHop
+from collections.abc import Iterable
+
+from fe_datapath.datapath import DelRoute, SetNextHop, SetRoute
 
 RouteKey = tuple[bytes, int]
 
@@ -22,29 +24,23 @@ class Ledger:
         self.nexthops: dict[int, tuple[int, str]] = {}
         self.lost: set[int] = set()
         """Next hops that went with their port's carrier and were not set again."""
-        self._users: dict[int, int] = {}
 
     def users(self, nexthop: int) -> int:
-        """Routes over this next hop."""
-        return self._users.get(nexthop, 0)
+        """Routes over this next hop. A scan (1 ms for 100,000 routes): it is asked for when a
+        next hop is deleted, while a count would be kept up with every route."""
+        return list(self.routes.values()).count(nexthop)
 
     def knows(self, nexthop: int) -> bool:
         """Set at some time, never deleted by a change."""
         return nexthop in self.nexthops or nexthop in self.lost
 
-    def set_route(self, key: RouteKey, nexthop: int) -> None:
-        before = self.routes.get(key)
-        if before == nexthop:
-            return
-        if before is not None:
-            self._users[before] -= 1
-        self.routes[key] = nexthop
-        self._users[nexthop] = self._users.get(nexthop, 0) + 1
-
-    def delete_route(self, key: RouteKey) -> None:
-        before = self.routes.pop(key, None)
-        if before is not None:
-            self._users[before] -= 1
+    def enter(self, changes: Iterable[SetRoute | DelRoute]) -> None:
+        routes = self.routes
+        for change in changes:
+            if type(change) is SetRoute:
+                routes[change.prefix, change.length] = change.nexthop
+            else:
+                routes.pop((change.prefix, change.length), None)
 
     def set_nexthop(self, change: SetNextHop) -> None:
         self.nexthops[change.id] = (change.port, change.gateway)
@@ -53,25 +49,19 @@ class Ledger:
     def delete_nexthop(self, identifier: int) -> None:
         self.nexthops.pop(identifier, None)
         self.lost.discard(identifier)
-        self._users.pop(identifier, None)
 
     def port_lost(self, port: int) -> None:
         """Carrier gone or admin down: the kernel has dropped the port's next hops and their
         routes."""
         gone = {identifier for identifier, (owner, _) in self.nexthops.items() if owner == port}
-        if not gone:
-            return
-        if any(self._users.get(identifier) for identifier in gone):
+        if gone:
             self.routes = {key: hop for key, hop in self.routes.items() if hop not in gone}
         for identifier in gone:
-            self.delete_nexthop(identifier)
+            del self.nexthops[identifier]
         self.lost |= gone
 
     def replace(self, routes: dict[RouteKey, int], nexthops: dict[int, tuple[int, str]]) -> None:
         """Start again from what the kernel has."""
         self.lost |= self.nexthops.keys() - nexthops.keys()
-        self.routes = dict(routes)
-        self.nexthops = dict(nexthops)
-        self._users = {}
-        for hop in routes.values():
-            self._users[hop] = self._users.get(hop, 0) + 1
+        self.routes = routes
+        self.nexthops = nexthops

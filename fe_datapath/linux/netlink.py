@@ -12,7 +12,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fe_datapath.linux.messages import Flag, MessageType
@@ -116,14 +116,19 @@ class NetlinkSocket:
         for refusal in self.batch(message, sequence, sequence):
             raise KernelRefused(refusal)
 
-    def dump(self, message: bytes) -> Iterator[tuple[bytes, int, int]]:
+    def dump(
+        self, message: bytes, take: Callable[[bytes, int], bool] | None = None
+    ) -> Iterator[tuple[bytes, int, int]]:
         """Send a dump request; yields (datagram, offset of a message, its end). To be read to
-        the end."""
+        the end. `take` is offered every datagram with the sequence number of the request, and
+        says whether it has dealt with all of it."""
         wanted = HEADER.unpack_from(message)[3]
         self.socket.send(message)
         interrupted = False
         while True:
             datagram = self._receive()
+            if take is not None and take(datagram, wanted):
+                continue
             offset, size = 0, len(datagram)
             while offset < size:
                 length, kind, flags, sequence, _ = HEADER.unpack_from(datagram, offset)

@@ -7,10 +7,9 @@ after the failed one, and the routes that they touched are put back to what the 
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from fe_datapath.datapath import (
     Change,
@@ -25,10 +24,10 @@ from fe_datapath.datapath import (
 from fe_datapath.linux import messages, sysctl
 from fe_datapath.linux.ledger import Ledger, RouteKey
 from fe_datapath.linux.messages import Flag, MessageType
-from fe_datapath.linux.netlink import KernelRefused, NetlinkSocket, NoAnswer, Refusal
+from fe_datapath.linux.netlink import HEADER, KernelRefused, NetlinkSocket, NoAnswer, Refusal
 from fe_datapath.linux.reading import KernelReader
 from fe_datapath.linux.refusals import ChangeRefused, code_of
-from fe_datapath.linux.templates import RouteEncoder
+from fe_datapath.linux.templates import MAX_ID, NexthopEncoder, RouteChange, RouteEncoder
 from forces.errors import ResultCode
 
 BATCH = 250
@@ -42,8 +41,6 @@ _FLAGS_OFFSET = 6
 
 logger = logging.getLogger(__name__)
 
-RouteChange = SetRoute | DelRoute
-
 
 class Programmer:
     """Owns the sockets and the ledger; every method runs in the worker thread."""
@@ -53,6 +50,7 @@ class Programmer:
         self._ifindex_of = ifindex_of
         self._protocol = protocol
         self._encoder = RouteEncoder(protocol)
+        self._nexthops = NexthopEncoder(protocol)
         self._netlink = NetlinkSocket()
         try:
             self._reader = KernelReader(protocol)
@@ -127,26 +125,22 @@ class Programmer:
                 raise TypeError(f"not a change: {change!r}")
 
     def _set_nexthop(self, change: SetNextHop) -> None:
-        if not 0 < change.id <= 0xFFFFFFFF:
+        if not 0 < change.id <= MAX_ID:
             raise ChangeRefused(
                 ResultCode.VALUE_OUT_OF_RANGE, f"next hop {change.id} is not in 1..2^32-1"
             )
-        try:
-            ipaddress.ip_address(change.gateway)
-        except ValueError:
-            raise ChangeRefused(
-                ResultCode.INVALID_PARAMETERS, f"gateway {change.gateway!r} is no address"
-            ) from None
         ifindex = self._ifindex_of(change.port)
         if ifindex is None:
             raise ChangeRefused(
                 ResultCode.INVALID_PARAMETERS, f"next hop {change.id}: no port {change.port}"
             )
-        self._netlink.request(
-            messages.set_nexthop(
-                self._netlink.sequences(1), self._protocol, change.id, ifindex, change.gateway
-            )
-        )
+        try:
+            message = self._nexthops.encode(change, self._netlink.sequences(1), ifindex)
+        except ValueError:
+            raise ChangeRefused(
+                ResultCode.INVALID_PARAMETERS, f"gateway {change.gateway!r} is no address"
+            ) from None
+        self._netlink.request(message)
         self.ledger.set_nexthop(change)
 
     def _delete_nexthop(self, change: DelNextHop) -> None:
@@ -156,7 +150,7 @@ class Programmer:
             raise ChangeRefused(
                 ResultCode.BUSY, f"next hop {change.id} is in use by {users} routes"
             )
-        if 0 < change.id <= 0xFFFFFFFF:
+        if 0 < change.id <= MAX_ID:
             self._request(messages.delete_nexthop(self._netlink.sequences(1), change.id))
         self.ledger.delete_nexthop(change.id)
 
@@ -199,37 +193,25 @@ class Programmer:
         self, changes: Sequence[RouteChange], base: int, stop_on_failure: bool
     ) -> list[Failure]:
         """One batch. `base` is the index of its first change."""
-        failures: dict[int, Failure] = {}
-        packed: list[bytes] = []
-        sent: list[int] = []
         first = self._netlink.sequences(len(changes))
-        encode = self._encoder.encode
-        for number, change in enumerate(changes):
-            try:
-                packed.append(encode(change, first + len(packed)))
-                sent.append(number)
-            except ChangeRefused as refused:
-                failures[number] = Failure(base + number, refused.code, refused.reason)
-                if stop_on_failure:
-                    break
+        packed, refused = self._encoder.encode(changes, first, stop_on_failure)
+        failures = {n: Failure(base + n, e.code, e.reason) for n, e in refused.items()}
         for refusal in self._send(packed, first):
-            number = sent[refusal.sequence - first]
+            number = refusal.sequence - first
             change = changes[number]
             if type(change) is DelRoute and refusal.errno == _ESRCH:
                 continue  # gone already: the kernel drops routes with a port's carrier
             failures[number] = self._failure(base + number, change, refusal)
-        if not (failures and stop_on_failure):
-            self._enter(changes[number] for number in sent if number not in failures)
+        if not failures:
+            self.ledger.enter(changes)
+            return []
+        if not stop_on_failure:
+            self.ledger.enter(c for n, c in enumerate(changes) if n not in failures)
             return [failures[number] for number in sorted(failures)]
         failed = min(failures)
-        self._enter(changes[number] for number in sent if number < failed)
-        self._take_back(
-            {
-                (changes[number].prefix, changes[number].length)
-                for number in sent
-                if number > failed and number not in failures
-            }
-        )
+        self.ledger.enter(changes[:failed])
+        tried = changes[failed + 1 : min(refused, default=len(changes))]
+        self._take_back({(change.prefix, change.length) for change in tried})
         return [failures[failed]]
 
     def _send(self, packed: list[bytes], first: int) -> list[Refusal]:
@@ -237,26 +219,16 @@ class Programmer:
             return []
         buffer = bytearray(b"".join(packed))
         _ask_for_ack(buffer, len(buffer) - len(packed[-1]))
-        return self._netlink.batch(buffer, first, first + len(packed) - 1)
-
-    def _enter(self, changes: Iterable[RouteChange]) -> None:
-        ledger = self.ledger
-        for change in changes:
-            if type(change) is SetRoute:
-                ledger.set_route((change.prefix, change.length), change.nexthop)
-            else:
-                ledger.delete_route((change.prefix, change.length))
+        return self._netlink.batch(buffer, first, HEADER.unpack_from(packed[-1])[3])
 
     def _take_back(self, keys: set[RouteKey]) -> None:
         """Put routes back to what the ledger has."""
         if not keys:
             return
-        before = [
-            SetRoute(*key, self.ledger.routes[key]) if key in self.ledger.routes else DelRoute(*key)
-            for key in keys
-        ]
+        routes = self.ledger.routes
+        before = [SetRoute(*key, routes[key]) if key in routes else DelRoute(*key) for key in keys]
         first = self._netlink.sequences(len(before))
-        packed = [self._encoder.encode(change, first + n) for n, change in enumerate(before)]
+        packed, _ = self._encoder.encode(before, first, False)
         for refusal in self._send(packed, first):
             change = before[refusal.sequence - first]
             if type(change) is SetRoute:

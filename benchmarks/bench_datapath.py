@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import ipaddress
 import json
 import os
 import statistics
@@ -125,7 +126,7 @@ class Bench:
         for at in range(0, len(changes), programmer.BATCH):
             part = changes[at : at + programmer.BATCH]
             first = netlink.sequences(len(part))
-            packed = [encoder.encode(change, first + n) for n, change in enumerate(part)]
+            packed, _ = encoder.encode(part, first, False)
             buffer = bytearray(b"".join(packed))
             buffer[len(buffer) - len(packed[-1]) + 6] |= messages.Flag.ACK
             batches.append((buffer, first, first + len(part) - 1))
@@ -138,8 +139,6 @@ class Bench:
         return took
 
     def ip_batch(self, verb: str, changes: Sequence[SetRoute]) -> float:
-        import ipaddress
-
         with tempfile.NamedTemporaryFile("w") as file:
             for change in changes:
                 prefix = ipaddress.ip_address(change.prefix)
@@ -217,7 +216,8 @@ class Bench:
             replaced,
             "rewriting every route",
             rewritten,
-            1000 if self.count >= 100_000 else self.count / 100,
+            # IPv6: the kernel walks all routes of the next hop to void their caches.
+            self.count / 100 if family == "ipv4" else 5,
             smaller_is_better=True,
         )
 

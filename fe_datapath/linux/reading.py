@@ -97,10 +97,8 @@ class KernelReader:
                 return False
             head = (size, layout.kind, sequence, layout.dst, _NH_ID)
             rows = []
-            for one, two, three, length, dst_header, prefix, header, nexthop in layout.each(
-                datagram
-            ):
-                if (one, two, three) != head or dst_header != dst or header != _NH_ID:
+            for one, two, three, length, four, prefix, five, nexthop in layout.each(datagram):
+                if (one, two, three, four, five) != head:
                     return False
                 rows.append(((prefix, length), nexthop))
             found.update(rows)

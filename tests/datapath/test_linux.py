@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from fe_datapath.datapath import (
     SetPort,
     SetRoute,
 )
+from fe_datapath.linux import reading
 from fe_datapath.linux.datapath import LinuxDatapath
 from fe_datapath.linux.messages import ROUTE_METRIC
 from tests.datapath.namespaces import Namespace, ip_batch
@@ -204,6 +206,42 @@ def test_the_event_loop_stays_free_while_20000_routes_are_programmed(kernel: Ker
 
     async def _apply(session: Session, changes: list[Change]) -> None:
         await done(session, *changes)
+
+    kernel.play(scenario)
+
+
+def test_alike_routes_are_read_by_the_datagram_and_the_others_one_by_one(
+    kernel: KernelRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading 100,000 routes one by one would take a second."""
+    slowly = []
+    one_by_one = reading._route
+
+    def counted(*arguments: Any) -> reading.KernelRoute | None:
+        slowly.append(arguments)
+        return one_by_one(*arguments)
+
+    async def scenario(session: Session) -> None:
+        hosts: list[Change] = [SetRoute(NET[:3] + bytes((n,)), 32, 2) for n in range(9)]
+        six: list[Change] = [
+            SetRoute(bytes((0x20, 1, n >> 8, n & 255)) + bytes(12), 32, 6) for n in range(5000)
+        ]
+        everything = [HOP1, HOP2, SetNextHop(6, 1, "fe80::2"), *nets(5000, 1), *hosts, *six]
+        everything += [SetRoute(bytes(4), 0, 2), SetRoute(bytes(16), 0, 6)]
+        await done(session, *everything)
+        # Other lengths in between: a table number, no next hop object, a longer nexthop route.
+        ip_batch(
+            "route add 20.1.0.128/25 via 10.1.0.2 proto 200 table 1000\n"
+            "route add 20.2.0.128/25 via 10.1.0.2 proto 200 realms 7\n"
+            "route add 2001:1::/64 via fe80::9 dev fe-eth1 proto 200"
+        )
+        expected = {(c.prefix, c.length): c.nexthop for c in everything if isinstance(c, SetRoute)}
+        for n in (0x01, 0x02):
+            expected[bytes((20, n, 0, 128)), 25] = 0
+        expected[bytes((0x20, 1, 0, 1)) + bytes(12), 64] = 0
+        monkeypatch.setattr(reading, "_route", counted)
+        assert session.datapath.routes() == expected
+        assert 0 < len(slowly) < 3000
 
     kernel.play(scenario)
 

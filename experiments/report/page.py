@@ -113,13 +113,16 @@ def _interval(summary: Summary) -> tuple[str, ...]:
     if summary.median is None or summary.max is None:
         return ("–",)
     digits = 1 if summary.max >= 1 else 2
-    low, high = summary.interval or (summary.median, summary.median)
     tail = (
         f"p99 {summary.p99:.{digits}f}"
         if summary.p99 is not None
         else f"max of {summary.n}: {summary.max:.{digits}f}"
     )
-    return f"{summary.median:.{digits}f}", f"[{low:.{digits}f}, {high:.{digits}f}]", tail
+    median = f"{summary.median:.{digits}f}"
+    if summary.interval is None:
+        return median, tail
+    low, high = summary.interval
+    return median, f"[{low:.{digits}f}, {high:.{digits}f}]", tail
 
 
 def _measuring(finished: Finished) -> list[tuple[str, str]]:

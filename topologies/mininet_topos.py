@@ -36,7 +36,7 @@ def control_port(node: str) -> str:
     return f"{CONTROL_SWITCH}-{node}"
 
 
-class LabTopo(Topo):
+class LabTopo(Topo):  # type: ignore[misc]
     """Every CE, FE and host is a Mininet host; data links are point to point, and each CE and FE
     has a link of its own to a Linux bridge, the control network."""
 

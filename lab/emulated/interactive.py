@@ -51,6 +51,7 @@ class InteractiveLab:
         self._element: NetworkElement | None = None
         self._undo = UndoJournal(claim.nodes / "undo.jsonl")
         self._seen_accidents: set[str] = set()
+        self._is_ready = False
 
     def run(self, ready: Callable[[float], None]) -> int:
         """Boot, call `ready` with the seconds that took, serve. LabError if it does not boot."""
@@ -77,6 +78,7 @@ class InteractiveLab:
                 },
             )
             server.start()
+            self._is_ready = True
             ready(time.monotonic() - begin)
             self._watch()
             server.close()
@@ -198,6 +200,8 @@ class InteractiveLab:
         os.write(self._wake_write, b"x")
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._is_ready:
+            raise KeyboardInterrupt
         self._stop()
 
     def _watch(self) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import typing
 from collections.abc import Callable
-from contextlib import suppress
+from pathlib import Path
 
 from lab.backend import CellSettings, LabError, Mode
 from lab.emulated import sandbox
@@ -43,7 +44,8 @@ def boot(
     sandbox.check_possible()
     claim = Claim(name or topology.name)
     if detach:
-        return _detached(lambda ready: _in_sandbox(topology, settings, claim, ready))
+        log = claim.folder / "up.log"
+        return _detached(log, lambda ready: _in_sandbox(topology, settings, claim, ready))
     return _in_sandbox(topology, settings, claim, lambda text: print(text, flush=True))
 
 
@@ -92,8 +94,9 @@ def _banner(topology: Topology, settings: CellSettings, claim: Claim, seconds: f
     return "\n".join([head, "In a second shell:", *lines])
 
 
-def _detached(lab: Callable[[Callable[[str], None]], int]) -> int:
-    """Return when the lab says that it is ready, or with its exit code if it ends before."""
+def _detached(log: Path, lab: Callable[[Callable[[str], None]], int]) -> int:
+    """Return when the lab says that it is ready, or with its exit code if it ends before. What
+    it says on stderr goes to `log`: nobody who waits for the end of our output waits for it."""
     sys.stdout.flush()
     told_read, told_write = os.pipe()
     child = os.fork()
@@ -103,14 +106,10 @@ def _detached(lab: Callable[[Callable[[str], None]], int]) -> int:
             os.close(told_read)
             os.setsid()
             nothing = os.open(os.devnull, os.O_RDWR)
-            os.dup2(nothing, 0)
-            os.dup2(nothing, 1)
-
-            def ready(text: str) -> None:
-                os.write(told_write, text.encode() + _TOLD)
-                os.dup2(nothing, 2)  # whoever started us is to see the end of our stderr
-
-            code = lab(ready)
+            said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            for here, there in ((nothing, 0), (nothing, 1), (said, 2)):
+                os.dup2(here, there)
+            code = lab(lambda text: _write_all(told_write, text.encode() + _TOLD))
         except LabError as error:
             _say(str(error))
             code = error.exit_code
@@ -120,14 +119,23 @@ def _detached(lab: Callable[[Callable[[str], None]], int]) -> int:
             os._exit(code)
     os.close(told_write)
     text = b""
-    # The end of the pipe is not the end of the text: all of the lab's processes hold it.
-    while not text.endswith(_TOLD) and (more := os.read(told_read, 4096)):
-        text += more
-    os.close(told_read)
+    try:
+        # The end of the pipe is not the end of the text: all of the lab's processes hold it.
+        while not text.endswith(_TOLD) and (more := os.read(told_read, 4096)):
+            text += more
+    except KeyboardInterrupt:
+        os.kill(child, signal.SIGTERM)
+        raise
+    finally:
+        os.close(told_read)
     if text.endswith(_TOLD):
         print(text.removesuffix(_TOLD).decode())
         return 0
-    with suppress(ChildProcessError):
-        _pid, status = os.waitpid(child, 0)
-        return os.waitstatus_to_exitcode(status)
-    return 1
+    _pid, status = os.waitpid(child, 0)
+    sys.stderr.write(log.read_text())
+    return os.waitstatus_to_exitcode(status)
+
+
+def _write_all(descriptor: int, octets: bytes) -> None:
+    while octets:
+        octets = octets[os.write(descriptor, octets) :]

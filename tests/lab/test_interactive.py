@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,6 +44,11 @@ def within(budget_s: float, condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
+def remove(name: str) -> None:
+    """What a lab leaves on purpose: its journals."""
+    shutil.rmtree(folder_of(name))
+
+
 class Lab:
     """A `ceha up` in the foreground, with a name of its own."""
 
@@ -74,10 +80,7 @@ class Lab:
         self.process.kill()
         self.process.communicate(timeout=10)
         within(5, lambda: not is_running(self.name), "the lab is gone")
-        folder = folder_of(self.name)
-        for path in sorted(folder.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        folder.rmdir()
+        remove(self.name)
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +196,42 @@ def test_two_labs_run_at_once_and_each_ends_when_asked() -> None:
     finally:
         for each in labs:
             each.close()
+
+
+def test_a_detached_lab_stays_when_up_has_returned() -> None:
+    name = f"test-detached-{os.getpid()}"
+    try:
+        done = ceha("up", "diamond", "--name", name, "--mode", "none", "--detach")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"ceha down --name {name}" in done.stdout
+        assert ceha("status", "--name", name).returncode == 0
+        refused = ceha("up", "diamond", "--name", name, "--detach")
+        assert refused.returncode == 2
+        assert refused.stderr.startswith(f"ceha: a lab named {name} is running already")
+    finally:
+        assert ceha("down", "--name", name).returncode == 0
+        remove(name)
+
+
+def test_a_detached_lab_that_cannot_boot_says_why_and_exits_2() -> None:
+    name = f"test-refused-{os.getpid()}"
+    try:
+        done = ceha("up", "diamond", "--name", name, "--mode", "hot+sync", "--detach")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == ("ceha: mode hot+sync is not there yet (modes: none, cold, hot)\n")
+    finally:
+        remove(name)
+
+
+def test_ctrl_c_while_booting_ends_it_at_once_with_130() -> None:
+    running = Lab("hasty", "--mode", "hot")
+    try:
+        within(10, lambda: len(descendants(running.process.pid)) >= 6, "it has begun to boot")
+        running.process.send_signal(signal.SIGINT)
+        _out, errors = running.process.communicate(timeout=10)
+        assert (running.process.returncode, errors) == (130, "ceha: interrupted\n")
+    finally:
+        running.close()
 
 
 def test_sigkill_of_up_leaves_no_process_namespace_interface_mount_or_sysctl() -> None:

@@ -31,6 +31,16 @@ MS = 1_000_000
 ROLE_CHECK_NS = 1_000_000_000
 """MP may lose an event (RFC 5811 section 4.2.1.3); this is how long it can go unnoticed."""
 HOT_STANDBY = 2
+FROM_AN_FE = frozenset(
+    {
+        MessageType.QUERY_RESPONSE,
+        MessageType.CONFIG_RESPONSE,
+        MessageType.EVENT_NOTIFICATION,
+        MessageType.HEARTBEAT,
+        MessageType.PACKET_REDIRECT,
+    }
+)
+"""What an associated FE may send (RFC 5810 Table 1); setup and teardown are the controller's."""
 
 
 class Role(Enum):
@@ -140,8 +150,11 @@ class FeSession:
         if message.header.source != self.fe:
             self.association.refused(size)
             return
-        self.association.received(now, size)
         kind = message.type
+        if kind not in FROM_AN_FE:
+            self.association.refused(size)
+            return
+        self.association.received(now, size)
         if kind in (MessageType.QUERY_RESPONSE, MessageType.CONFIG_RESPONSE):
             if not self.exchange.received(message, now):
                 self.journal("unexpected", message=kind.name)

@@ -129,9 +129,9 @@ class FeRig:
     def __init__(
         self, config: FeConfig = CONFIG, core: ForwardingElement | None = None, **changes: Any
     ) -> None:
-        self.config = replace(config, **changes)
-        self.datapath = FakeDatapath(self.config.ports)
-        self.core = core or ForwardingElement(self.config, self.datapath.ports())
+        self.settings = replace(config, **changes)
+        self.datapath = FakeDatapath(self.settings.ports)
+        self.core = core or ForwardingElement(self.settings, self.datapath.ports())
         self.now = 1_000 * MS
         self.effects: list[Effect] = []
         """Everything that the core asked for, in order."""
@@ -180,7 +180,7 @@ class FeRig:
         """The same for octets, checked as the driver does it."""
         at = len(self.effects)
         try:
-            message = read_message(data, channel, channel.ppid, ce, self.config.id, strict)
+            message = read_message(data, channel, channel.ppid, ce, self.settings.id, strict)
         except Exception as error:  # the law of the decoders: only ProtocolError
             self.event(BadMessage(ce, channel, len(data), error))  # type: ignore[arg-type]
         else:
@@ -232,7 +232,7 @@ class FeRig:
         flags = Flags(
             ack, PRIORITY[kind], mode, phase is not None, TransPhase.SOT if phase is None else phase
         )
-        header = Header(kind, ce, self.config.id, self.correlator(), flags)
+        header = Header(kind, ce, self.settings.id, self.correlator(), flags)
         answers = self.receive(ce, Message(header, lfbs))
         responses = [m for m in answers if m.type is MessageType.CONFIG_RESPONSE]
         assert len(responses) <= 1
@@ -242,7 +242,7 @@ class FeRig:
 
     def query_all(self, *lfbs: LfbSelect, ce: int = CE1) -> list[Message]:
         kind = MessageType.QUERY
-        header = Header(kind, ce, self.config.id, self.correlator(), flags_for(kind))
+        header = Header(kind, ce, self.settings.id, self.correlator(), flags_for(kind))
         answers = self.receive(ce, Message(header, lfbs))
         responses = [m for m in answers if m.type is MessageType.QUERY_RESPONSE]
         assert all(m.header.correlator == header.correlator for m in responses)

@@ -139,6 +139,12 @@ def _measuring(finished: Finished) -> list[tuple[str, str]]:
         ("probe interval", ", ".join(f"{i:g} ms per flow and direction" for i in intervals)),
         ("beacon interval", used("beacon_ms", " ms")),
         ("agreement", f"one beacon interval + {limits.get('jitter_ms', '?')} ms of jitter"),
+        (
+            "resolution of dtimes",
+            "a process stamps all that follows from one event with that event's instant: a time"
+            " that begins and ends in one handling (dtime2 of hot standby) reads 0, it is not"
+            " measured",
+        ),
         ("sender pause bound", f"{limits.get('sender_pause_ms', '?')} ms"),
         ("transport", ", ".join(transports) or "unknown"),
         ("security", "no transport security (no IPsec, no TLS): what it would cost is not in here"),

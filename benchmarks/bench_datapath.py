@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import gc
 import ipaddress
 import json
 import os
@@ -22,7 +23,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from fe_datapath.config import ROUTE_PROTOCOL, PortConfig
 from fe_datapath.datapath import Change, DelRoute, SetNextHop, SetRoute
@@ -30,8 +30,8 @@ from fe_datapath.linux import messages, programmer
 from fe_datapath.linux.datapath import LinuxDatapath
 from fe_datapath.linux.netlink import NetlinkSocket
 from fe_datapath.linux.templates import RouteEncoder
+from forces.io.process import GC_YOUNG
 
-ROOT = Path(__file__).parents[1]
 _CLONE_NEWNET = 0x40000000
 PORTS = (
     PortConfig(id=1, interface="fe-eth1", address="10.1.0.1/30"),
@@ -163,6 +163,8 @@ class Bench:
             name: [] for name in ("add", "del", "ip add", "ip del", "ready add", "ready del")
         }
         late: list[float] = []
+        gc.collect()
+        gc.freeze()
         for _ in range(self.rounds):
             times["add"].append(await self.apply(mine))
             times["del"].append(await self.apply(deletions))
@@ -257,6 +259,7 @@ def main() -> int:
         print("bench_datapath: needs root", file=sys.stderr)
         return 2
     enter_namespace()
+    gc.set_threshold(GC_YOUNG, 20, 100)  # as an FE process has it
     return 0 if asyncio.run(measure(arguments.routes, arguments.rounds)) else 1
 
 

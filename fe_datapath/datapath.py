@@ -37,7 +37,7 @@ class SetNextHop:
 
 @dataclass(frozen=True, slots=True)
 class DelNextHop:
-    """Routes over it must be gone or re-pointed before."""
+    """Routes over it must be gone or re-pointed before: refused with BUSY otherwise."""
 
     id: int
 
@@ -85,7 +85,12 @@ class PortState:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One change that was not carried out."""
+    """One change that was not carried out.
+
+    BUSY: not now (the port has no carrier, or took the next hop with it; the next hop is in use).
+    INVALID_PARAMETERS: it refers to what there is not, or to what cannot be (a gateway that is
+    not on the link, host bits in a prefix). VALUE_OUT_OF_RANGE: a prefix length, MTU or
+    identifier. NOT_FOUND: the port of a `SetPort`. Deleting what is not there is no failure."""
 
     index: int
     """Into the changes given to `apply`."""

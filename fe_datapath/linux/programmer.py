@@ -1,4 +1,4 @@
-"""Changes -> kernel, in order, in the worker thread (DESIGN section 5: transactions, bulk).
+"""Changes -> kernel, in order (DESIGN section 5: transactions, bulk).
 
 Routes go in batches; everything else is rare and goes alone, so that only routes ever have to be
 taken back: with `stop_on_failure` the kernel has already carried out the messages of the batch
@@ -39,11 +39,13 @@ _ESRCH, _ENOENT, _EINVAL = 3, 2, 22
 _FLAGS = struct.Struct("=H")
 _FLAGS_OFFSET = 6
 
+_ROUTES = frozenset((SetRoute, DelRoute))
+
 logger = logging.getLogger(__name__)
 
 
 class Programmer:
-    """Owns the sockets and the ledger; every method runs in the worker thread."""
+    """Owns the sockets and the ledger; used by one thread at a time."""
 
     def __init__(self, ifindex_of: Callable[[int], int | None], protocol: int) -> None:
         self.ledger = Ledger()
@@ -225,8 +227,10 @@ class Programmer:
         """Put routes back to what the ledger has."""
         if not keys:
             return
-        routes = self.ledger.routes
-        before = [SetRoute(*key, routes[key]) if key in routes else DelRoute(*key) for key in keys]
+        before: list[RouteChange] = []
+        for key in keys:
+            nexthop = self.ledger.route(key)
+            before.append(DelRoute(*key) if nexthop is None else SetRoute(*key, nexthop))
         first = self._netlink.sequences(len(before))
         packed, _ = self._encoder.encode(before, first, False)
         for refusal in self._send(packed, first):
@@ -263,7 +267,9 @@ class Programmer:
 def _end_of_routes(changes: Sequence[Change], start: int) -> int:
     end = start + 1
     limit = min(len(changes), start + BATCH)
-    while end < limit and type(changes[end]) in (SetRoute, DelRoute):
+    if _ROUTES.issuperset(map(type, changes[start:limit])):
+        return limit
+    while end < limit and type(changes[end]) in _ROUTES:
         end += 1
     return end
 

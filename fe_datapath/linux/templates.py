@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fe_datapath.datapath import DelRoute, SetNextHop, SetRoute
 from fe_datapath.linux import messages
@@ -40,11 +40,14 @@ class _Template:
     """struct: constant, field, constant, field, ..., constant."""
     parts: tuple[bytes, ...]
     """The constants."""
-    host_mask: int = 0
-    """Bits of a route's prefix that must be zero."""
+    host_octets: bytes = b""
+    """A route's prefix ends with these: its whole host octets."""
+    host_octet: int = 0
+    host_bits: int = 0
+    """And these bits of this octet are zero."""
 
 
-def _cut(encoded: bytes, *fields: int | bytes, host_mask: int = 0) -> _Template:
+def _cut(encoded: bytes, *fields: int | bytes) -> _Template:
     """`fields`: the values that were encoded, in the order of their places."""
     layout, parts, at = "=", [], 0
     for field in fields:
@@ -56,7 +59,7 @@ def _cut(encoded: bytes, *fields: int | bytes, host_mask: int = 0) -> _Template:
         layout += f"{place - at}s" + ("I" if isinstance(field, int) else f"{len(pattern)}s")
         at = place + len(pattern)
     parts.append(encoded[at:])
-    return _Template(struct.Struct(f"{layout}{len(encoded) - at}s").pack, tuple(parts), host_mask)
+    return _Template(struct.Struct(f"{layout}{len(encoded) - at}s").pack, tuple(parts))
 
 
 class RouteEncoder:
@@ -82,13 +85,20 @@ class RouteEncoder:
                 if type(change) is SetRoute:
                     template = setting.get(shape) or self._new(setting, *shape)
                     nexthop = change.nexthop
-                    if int.from_bytes(prefix) & template.host_mask or not 0 < nexthop <= MAX_ID:
+                    if (
+                        not prefix.endswith(template.host_octets)
+                        or prefix[template.host_octet] & template.host_bits
+                        or not 0 < nexthop <= MAX_ID
+                    ):
                         raise _wrong(change)
                     one, two, three, _ = template.parts
                     append(template.pack(one, sequence, two, prefix, three, nexthop, b""))
                 else:
                     template = deleting.get(shape) or self._new(deleting, *shape)
-                    if int.from_bytes(prefix) & template.host_mask:
+                    if (
+                        not prefix.endswith(template.host_octets)
+                        or prefix[template.host_octet] & template.host_bits
+                    ):
                         raise _wrong(change)
                     one, two, three = template.parts
                     append(template.pack(one, sequence, two, prefix, three))
@@ -109,18 +119,23 @@ class RouteEncoder:
                 f"prefix length {length} is not in 0..{8 * octets}",
             )
         prefix = _ADDRESS[octets]
-        mask = (1 << (octets * 8 - length)) - 1
         if known is self._set:
             encoded = messages.route(
                 MessageType.NEWROUTE, _SEQUENCE, self._protocol, prefix, length, _IDENTIFIER
             )
-            template = _cut(encoded, _SEQUENCE, prefix, _IDENTIFIER, host_mask=mask)
+            template = _cut(encoded, _SEQUENCE, prefix, _IDENTIFIER)
             assert not template.parts[-1], "RTA_NH_ID is not the last attribute"
         else:
             encoded = messages.route(
                 MessageType.DELROUTE, _SEQUENCE, self._protocol, prefix, length, None
             )
-            template = _cut(encoded, _SEQUENCE, prefix, host_mask=mask)
+            template = _cut(encoded, _SEQUENCE, prefix)
+        template = replace(
+            template,
+            host_octets=bytes(octets - (length + 7) // 8),
+            host_octet=min(length // 8, octets - 1),
+            host_bits=0xFF >> length % 8 if length % 8 else 0,
+        )
         known[octets, length] = template
         return template
 

@@ -261,6 +261,24 @@ def test_programs_take_effect_in_the_order_asked_for(kernel: KernelRig) -> None:
     kernel.play(scenario)
 
 
+def test_a_small_program_does_not_overtake_a_large_one(kernel: KernelRig) -> None:
+    """A few changes are carried out at once, but only while nothing else is under way."""
+
+    async def scenario(session: Session) -> None:
+        await done(session, HOP1, HOP2)
+        large = asyncio.ensure_future(session.datapath.apply(nets(5000, 1), True))
+        await asyncio.sleep(0)
+        last = nets(5000, 1)[-1]
+        assert isinstance(last, SetRoute)
+        await done(session, SetRoute(last.prefix, last.length, 2))
+        assert await large == []
+        routes = session.datapath.routes()
+        assert routes[last.prefix, last.length] == 2
+        assert len(routes) == 5000
+
+    kernel.play(scenario)
+
+
 class Chain:
     """h1 (10.2.0.10) -- fe -- two links -- h2 (10.3.0.10 on lo), each in a namespace."""
 

@@ -17,7 +17,15 @@ from forces.paths import (
     SparseData,
     TableRange,
 )
-from forces.tlv import TlvType, decode_ilvs, decode_tlvs, encode_ilvs, encode_tlv
+from forces.tlv import (
+    TlvType,
+    decode_ilvs,
+    decode_tlvs,
+    encode_ilvs,
+    encode_tlv,
+    ilvs_length,
+    tlv_length,
+)
 
 MAX_DEPTH = 16
 """Nested PATH-DATA: no LFB class of any RFC is deeper than six; recursion must end somewhere."""
@@ -54,6 +62,32 @@ def encode_path(path: PathData) -> bytes:
         parts.append(_encode_content(path.content))
     parts.extend(map(encode_path, path.children))
     return encode_tlv(TlvType.PATH_DATA, b"".join(parts))
+
+
+def path_length(path: PathData) -> int:
+    """Octets that `encode_path` would give. Raises UsageError for more than a TLV can hold."""
+    size = _PATH_HEAD.size + 4 * len(path.ids)
+    if path.content is not None:
+        size += content_length(path.content)
+    if path.children:
+        size += sum(map(path_length, path.children))
+    if isinstance(path.selector, KeyInfo):
+        size += tlv_length(_WORD.size + tlv_length(len(path.selector.value.value)))
+    elif path.selector is not None:
+        size += tlv_length(_RANGE.size)
+    return tlv_length(size)
+
+
+def content_length(content: Content) -> int:
+    """The same for what a path, or a COMMIT-RESPONSE, carries."""
+    if isinstance(content, FullData):
+        return tlv_length(len(content.value))
+    if isinstance(content, Result):
+        value = tlv_length(len(content.value.value)) if content.value is not None else 0
+        return tlv_length(_WORD.size + value)
+    if isinstance(content, SparseData):
+        return tlv_length(ilvs_length(content.items))
+    return tlv_length(_WORD.size + len(content.cause.encode("utf-8", "surrogateescape")))
 
 
 def decode_path(data: bytes, start: int, end: int, depth: int = 1) -> PathData:

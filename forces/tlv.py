@@ -49,6 +49,13 @@ def encode_tlv(kind: int, value: bytes) -> bytes:
     return _TLV.pack(kind, size + TLV_HEAD) + value + _PADDING[size & 3]
 
 
+def tlv_length(size: int) -> int:
+    """Octets of the padded TLV with a value of so many. Raises UsageError as `encode_tlv`."""
+    if size > MAX_TLV_VALUE:
+        raise UsageError(f"{size} octets do not fit into one TLV (at most {MAX_TLV_VALUE})")
+    return size + TLV_HEAD + 3 & ~3
+
+
 def decode_tlvs(data: bytes, start: int, end: int) -> list[tuple[int, int, int]]:
     """The TLVs in data[start:end] as (type, start of value, end of value).
 
@@ -75,6 +82,10 @@ def encode_ilvs(items: Iterable[tuple[int, bytes]]) -> bytes:
         _ILV.pack(ident, len(value) + ILV_HEAD) + value + _PADDING[len(value) & 3]
         for ident, value in items
     )
+
+
+def ilvs_length(items: Iterable[tuple[int, bytes]]) -> int:
+    return sum(len(value) + ILV_HEAD + 3 & ~3 for _, value in items)
 
 
 def decode_ilvs(data: bytes, start: int, end: int) -> tuple[tuple[int, bytes], ...]:

@@ -12,8 +12,24 @@ import struct
 from forces.errors import ProtocolError, ResultCode, UsageError
 from forces.header import HEADER_LENGTH, MAX_MESSAGE_LENGTH, Header, MessageType
 from forces.messages import LfbSelect, Message, Operation, OperType, Redirect
-from forces.pathwire import decode_path, decode_result, encode_path, encode_result
-from forces.tlv import TlvType, decode_ilvs, decode_tlvs, encode_ilvs, encode_tlv
+from forces.pathwire import (
+    content_length,
+    decode_path,
+    decode_result,
+    encode_path,
+    encode_result,
+    path_length,
+)
+from forces.tlv import (
+    TLV_HEAD,
+    TlvType,
+    decode_ilvs,
+    decode_tlvs,
+    encode_ilvs,
+    encode_tlv,
+    ilvs_length,
+    tlv_length,
+)
 
 _WORD = struct.Struct("!I")
 _SELECT = struct.Struct("!II")
@@ -100,8 +116,34 @@ def decode(data: bytes) -> Message:
 
 
 def encoded_length(message: Message) -> int:
-    """Octets of the message on the wire."""
-    return len(encode(message))
+    """Octets of the message on the wire, counted without making them. Raises UsageError for what
+    is too long for its TLV or its message."""
+    body = lfbs_length(message.lfbs)
+    if message.result is not None or message.reason is not None:
+        body += TLV_HEAD + _WORD.size
+    for redirect in message.redirects:
+        metadata = ilvs_length(redirect.metadata)
+        inner = tlv_length(metadata) if redirect.metadata else 0
+        body += tlv_length(inner + tlv_length(len(redirect.packet)))
+    if HEADER_LENGTH + body > MAX_MESSAGE_LENGTH:
+        raise UsageError(f"{body} octets do not fit into one message")
+    return HEADER_LENGTH + body
+
+
+def lfbs_length(lfbs: tuple[LfbSelect, ...]) -> int:
+    """Octets of a body of LFBselects. Raises UsageError as `encoded_length`."""
+    body = 0
+    for select in lfbs:
+        inner = _SELECT.size
+        for operation in select.operations:
+            size = sum(map(path_length, operation.paths))
+            if operation.result is not None:
+                size += content_length(operation.result)
+            inner += tlv_length(size)
+        body += tlv_length(inner)
+    if HEADER_LENGTH + body > MAX_MESSAGE_LENGTH:
+        raise UsageError(f"{body} octets do not fit into one message")
+    return body
 
 
 def _only(kind: TlvType, tlvs: list[tuple[int, int, int]]) -> list[tuple[int, int]]:

@@ -16,7 +16,7 @@ from forces.errors import ProtocolError, ResultCode, UsageError
 from forces.header import Ack, ExecMode, Flags, Header, MessageType, TransPhase
 from forces.messages import LfbSelect, Message, Operation, OperType, Redirect
 from forces.paths import FullData, KeyInfo, PathData, TableRange
-from forces.wire import decode, encode
+from forces.wire import decode, encode, encoded_length
 from tests.forces.captures import capture_files, captured_messages, need_captures, write_pcap
 from tests.forces.strategies import messages
 
@@ -185,3 +185,20 @@ def tcpdump_can_read(message: Message) -> bool:
 
     operations = [op for select in message.lfbs for op in select.operations]
     return all(op.paths and all(map(plain, op.paths)) for op in operations)
+
+
+@given(messages())
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_the_counted_length_is_that_of_the_octets(message: Message) -> None:
+    assert encoded_length(message) == len(encode(message))
+
+
+def test_what_cannot_be_encoded_has_no_length_either() -> None:
+    path = PathData((1,), content=FullData(bytes(40_000)))
+    long = Message(
+        Header(MessageType.CONFIG, 1, 2),
+        (LfbSelect(1, 1, (Operation(OperType.SET, (path, path)),)),),
+    )
+    for convert in (encode, encoded_length):
+        with pytest.raises(UsageError):
+            convert(long)

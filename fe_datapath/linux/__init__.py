@@ -6,7 +6,8 @@
     templates.py   route messages: encoded once by pyroute2, then patched
     messages.py    the rtnetlink messages themselves, with what pyroute2 0.9.7 lacks
     netlink.py     a raw rtnetlink socket: batches, requests, dumps
-    reading.py     routes, nexthop objects and links as the kernel has them
+    reading.py     routes and nexthop objects as the kernel has them
+    links.py       interfaces as the kernel tells them
     ports.py       ports and their interfaces, link events, ethtool
     sysctl.py      settings of the namespace that we are in
     refusals.py    errno and the kernel's words -> result code

@@ -1,8 +1,7 @@
 """Ports and their interfaces: readings, and link events (rtnetlink(7), RTMGRP_LINK).
 
 A raw socket in the event loop brings a carrier change to the callback in about 0.3 ms; pyroute2's
-own monitors take three times that, and tens of ms beside a busy process. pyroute2's class reads
-the messages, of our own interfaces only.
+own monitors take three times that, and tens of ms beside a busy process.
 """
 
 from __future__ import annotations
@@ -17,13 +16,11 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
-
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from fe_datapath.config import PortConfig
 from fe_datapath.datapath import LinkListener, PortState
 from fe_datapath.linux import messages
+from fe_datapath.linux.links import Link, read_link
 from fe_datapath.linux.messages import IFF_LOWER_UP, IFF_PROMISC, IFF_UP, MessageType
 from fe_datapath.linux.netlink import DATAGRAM, HEADER, DumpInterrupted, NetlinkSocket, NoAnswer
 
@@ -35,7 +32,6 @@ _RTMGRP_LINK = 1
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_GSET = 1
 _SPEED_UNKNOWN = 0xFFFFFFFF
-_COUNTERS = ("rx_packets", "rx_dropped", "tx_packets", "tx_dropped")
 
 logger = logging.getLogger(__name__)
 
@@ -69,30 +65,30 @@ class Ports:
 
     def find(self) -> None:
         """Look the interfaces up by name. OSError if one is not there."""
-        links = {message.get_attr("IFLA_IFNAME"): message for message in self._links()}
+        links = {link.name: link for link in self._links()}
         for interface, port in self._configured.items():
             if interface not in links:
                 raise OSError(
                     errno.ENODEV, f"port {port.id}: this namespace has no interface {interface!r}"
                 )
-            message = links[interface]
-            self._bind(port.id, message["index"])
-            if message.get_attr("IFLA_LINK") == message["index"]:
+            link = links[interface]
+            self._bind(port.id, link.index)
+            if link.peer_index == link.index:
                 logger.warning(
                     "%s: both ends of the link have interface index %d, so the kernel reports "
                     "carrier loss up to 1 s late; create the link with distinct indexes",
                     interface,
-                    message["index"],
+                    link.index,
                 )
-            self._known[port.id] = self._state(port, message)
+            self._known[port.id] = self._state(port, link)
 
     def read(self) -> dict[int, PortState]:
         """Every port afresh; one whose interface is gone is down."""
         states = {}
-        for message in self._links():
-            port = self._configured.get(message.get_attr("IFLA_IFNAME"))
+        for link in self._links():
+            port = self._configured.get(link.name)
             if port is not None:
-                states[port.id] = self._state(port, message)
+                states[port.id] = self._state(port, link)
         for port in self._configured.values():
             if port.id not in states:
                 states[port.id] = _gone(port)
@@ -138,12 +134,12 @@ class Ports:
         while offset < len(datagram):
             length, kind, *_ = HEADER.unpack_from(datagram, offset)
             if kind in (MessageType.NEWLINK, MessageType.DELLINK):
-                message = _decode(datagram[offset : offset + length])
-                port = self._configured.get(message.get_attr("IFLA_IFNAME"))
-                ours = self._port_of.get(message["index"])
+                link = read_link(datagram, offset, offset + length)
+                port = self._configured.get(link.name)
+                ours = self._port_of.get(link.index)
                 if port is not None and kind == MessageType.NEWLINK:
-                    self._bind(port.id, message["index"])
-                    self._compare(self._state(port, message), at_ns)
+                    self._bind(port.id, link.index)
+                    self._compare(self._state(port, link), at_ns)
                 elif ours is not None:  # removed, renamed, or moved to another namespace
                     self._unbind(ours)
                     gone = next(p for p in self._configured.values() if p.id == ours)
@@ -175,11 +171,11 @@ class Ports:
         if ifindex is not None:
             self._port_of.pop(ifindex, None)
 
-    def _links(self) -> list[Any]:
+    def _links(self) -> list[Link]:
         for _ in range(DUMP_ATTEMPTS):
             try:
                 return [
-                    _decode(datagram[offset:end])
+                    read_link(datagram, offset, end)
                     for datagram, offset, end in self._reader.dump(
                         messages.dump_links(self._reader.sequences(1))
                     )
@@ -188,22 +184,20 @@ class Ports:
                 continue
         raise NoAnswer(f"the links changed during {DUMP_ATTEMPTS} dumps")
 
-    def _state(self, port: PortConfig, message: Any) -> PortState:
-        flags = message["flags"]
-        admin_up = bool(flags & IFF_UP)
+    def _state(self, port: PortConfig, link: Link) -> PortState:
+        admin_up = bool(link.flags & IFF_UP)
         speed, duplex = self._speed_and_duplex(port.interface)
-        counters = message.get_attr("IFLA_STATS64") or {}
         return PortState(
             port=port.id,
             name=port.interface,
             admin_up=admin_up,
-            carrier=admin_up and bool(flags & IFF_LOWER_UP),
-            mtu=message.get_attr("IFLA_MTU") or 0,
-            mac=bytes.fromhex((message.get_attr("IFLA_ADDRESS") or "").replace(":", "")),
+            carrier=admin_up and bool(link.flags & IFF_LOWER_UP),
+            mtu=link.mtu,
+            mac=link.mac,
             speed_mbit=speed,
             full_duplex=duplex,
-            promiscuous=bool(flags & IFF_PROMISC),
-            counters={name: int(counters.get(name, 0)) for name in _COUNTERS},
+            promiscuous=bool(link.flags & IFF_PROMISC),
+            counters=link.counters,
         )
 
     def _speed_and_duplex(self, interface: str) -> tuple[int | None, bool | None]:
@@ -221,12 +215,6 @@ class Ports:
             None if speed in (0, _SPEED_UNKNOWN, 0xFFFF) else speed,
             {0: False, 1: True}.get(duplex),
         )
-
-
-def _decode(octets: bytes) -> Any:
-    message = ifinfmsg(octets)
-    message.decode()
-    return message
 
 
 def _gone(port: PortConfig) -> PortState:

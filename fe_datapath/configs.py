@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from fe_datapath.datapath import Change, SetNextHop, SetRoute
-from fe_datapath.edits import NOT_DONE, Edits
+from fe_datapath.edits import Edits
 from fe_datapath.lfbs.ipv4 import NextHops
 from fe_datapath.store import Store
-from fe_datapath.transaction import Transaction
+from fe_datapath.transaction import Transaction, instead, plan_for
 from forces.effects import Program
 from forces.errors import ResultCode
-from forces.header import ExecMode
 from forces.messages import Message
 
 QUEUE_LIMIT = 4096
@@ -43,7 +42,8 @@ class _UnderWay:
     token: int
     changes: tuple[Change, ...]
     origins: tuple[int, ...]
-    compensating: bool = False
+    refused: dict[int, ResultCode] = field(default_factory=dict)
+    """Edits that the datapath does not take. Not empty: it is being brought back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,9 @@ class Configs:
         assert current is not None
         current.token = self.next_token()
         current.changes, current.origins = changes, origins
-        going_on = current.edits.mode is ExecMode.CONTINUE_ON_FAILURE or current.compensating
-        return Program(current.token, changes, stop_on_failure=not going_on)
+        # Changes are ordered by kind, not by edit: only all-or-none may stop at the first failure.
+        stop = current.edits.atomic and not current.refused
+        return Program(current.token, changes, stop_on_failure=stop)
 
     def done(
         self, token: int, failed: Mapping[int, str], codes: Mapping[int, int]
@@ -106,9 +107,6 @@ class Configs:
         current = self._current
         if current is None or token != current.token:
             return None
-        if current.compensating:
-            self._current = None
-            return Finished(current.request, current.edits, "; ".join(failed.values()))
         real = {index for index in failed if not self._excused(current.changes[index])}
         if not real:
             rest = self._rest(current, min(failed)) if failed else ((), ())
@@ -116,6 +114,9 @@ class Configs:
                 return self._program(*rest)
             self._current = None
             return Finished(current.request, current.edits)
+        if any(current.origins[index] < 0 for index in real):
+            self._current = None
+            return Finished(current.request, current.edits, "; ".join(failed.values()))
         return self._take_back(current, real, codes)
 
     def _excused(self, change: Change) -> bool:
@@ -128,7 +129,7 @@ class Configs:
 
     def _rest(self, current: _UnderWay, first: int) -> tuple[tuple[Change, ...], tuple[int, ...]]:
         """After an excused failure the datapath has stopped: what is left to do."""
-        if current.edits.mode is ExecMode.CONTINUE_ON_FAILURE:
+        if current.refused or not current.edits.atomic:
             return (), ()
         pairs = list(zip(current.changes, current.origins, strict=True))[first + 1 :]
         left = [pair for pair in pairs if not self._excused(pair[0])]
@@ -137,34 +138,26 @@ class Configs:
     def _take_back(
         self, current: _UnderWay, failed: set[int], codes: Mapping[int, int]
     ) -> Finished | Program:
-        edits, origins = current.edits, current.origins
-        first = min(failed)
-        guilty = {origins[i]: codes.get(i, ResultCode.INTERNAL_ERROR) for i in sorted(failed)}
-        if edits.atomic:
-            edits.spoil()
-            edits.undo_registrations()
-            plan = edits.transaction.take_back()
-        else:
-            back = set(guilty)
-            if edits.mode is ExecMode.UNTIL_FAILURE:
-                back |= {edit for edit in origins[first:] if edit >= 0}
-            for edit in back:
-                edits.codes[edit] = NOT_DONE
-            plan = edits.transaction.take_back(back)
-        for edit, code in guilty.items():
-            if edit >= 0:
-                edits.codes[edit] = ResultCode(code)
-        current.compensating = True
-        changes, backwards = plan.result()
+        """The tables as if the refused edits had been refused from the start (all-or-none: as if
+        nothing had been asked for), and the kernel brought to them."""
+        for index in failed:
+            self.next_hops.refused(current.changes[index])
+        for index in sorted(failed, reverse=True):
+            code = ResultCode(codes.get(index, ResultCode.INTERNAL_ERROR))
+            current.refused[current.origins[index]] = code
+        attempted = current.edits.transaction.changes()
+        current.edits.take_back_all()
+        current.edits = Edits(self.store, current.request.message, current.refused)
+        way = instead(attempted, current.edits.transaction)
+        changes, origins = plan_for(way).result()
         if changes:
-            return self._program(changes, backwards)
+            return self._program(changes, origins)
         self._current = None
-        return Finished(current.request, edits)
+        return Finished(current.request, current.edits)
 
     def forget(self) -> None:
         """Take the tables back to what they were before the Config under way, without a word to
         the kernel or the CE: all of it is about to be discarded."""
         if self._current is not None:
-            if not self._current.compensating:
-                self._current.edits.transaction.take_back()
+            self._current.edits.take_back_all()
             self._current = None

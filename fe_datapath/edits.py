@@ -10,7 +10,7 @@ back, or not tried, because another one failed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,15 +41,19 @@ class _Rows:
 class Edits:
     """One Config message, carried out on the tables."""
 
-    def __init__(self, store: Store, message: Message) -> None:
+    def __init__(
+        self, store: Store, message: Message, refused: Mapping[int, ResultCode] | None = None
+    ) -> None:
+        """`refused`: edits that the datapath is known to refuse, and the codes to answer."""
         self.store = store
+        self._refused = refused or {}
         self.message = message
         self.mode = message.header.flags.mode
         """Reserved mode 0 is taken as all-or-none, the one that can do the least harm."""
         self.transaction = Transaction()
         self.codes: list[ResultCode] = []
-        self.registrations: list[tuple[Instance, int, bool, bool]] = []
-        """Event registrations: instance, event, before, now."""
+        self._registrations: list[tuple[Instance, int, bool]] = []
+        """Event registrations: instance, event, what it was before."""
         self._keyed: dict[int, tuple[int, ...]] = {}
         self._stopped = False
         self._rows: dict[tuple[int, int], _Rows | None] = {}
@@ -74,19 +78,12 @@ class Edits:
         return any(code is not ResultCode.SUCCESS for code in self.codes)
 
     def take_back_all(self) -> None:
-        """All-or-none after a failure: nothing has happened."""
+        """Nothing has happened: edits that did not fail themselves say so."""
         self.transaction.undo()
-        self.undo_registrations()
-        self.spoil()
-
-    def spoil(self) -> None:
-        """No edit is in force: those that did not fail themselves say so."""
-        self.codes = [NOT_DONE if code is ResultCode.SUCCESS else code for code in self.codes]
-
-    def undo_registrations(self) -> None:
-        for instance, event, before, _ in reversed(self.registrations):
+        for instance, event, before in reversed(self._registrations):
             _register(instance, event, before)
-        self.registrations.clear()
+        self._registrations.clear()
+        self.codes = [NOT_DONE if code is ResultCode.SUCCESS else code for code in self.codes]
 
     def _complete(self) -> None:
         for instance, changes in self.transaction.changes().items():
@@ -132,6 +129,8 @@ class Edits:
         transaction.edit = len(self.codes)
         mark = transaction.mark()
         try:
+            if transaction.edit in self._refused:
+                raise ProtocolError(self._refused[transaction.edit], "the datapath refuses it")
             edit()
             if not self.atomic:
                 for instance, changes in transaction.since(mark).items():
@@ -344,7 +343,7 @@ class Edits:
                 raise ProtocolError(ResultCode.NOT_SUPPORTED, f"property {field.name}")
             on = bool(field.type.unpack(octets))
             for event in events:
-                self.registrations.append((instance, event, event in instance.registered, on))
+                self._registrations.append((instance, event, event in instance.registered))
                 _register(instance, event, on)
 
     def response(self, failed_only: bool = False) -> tuple[LfbSelect, ...]:

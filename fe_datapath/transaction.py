@@ -5,6 +5,7 @@ Also what lets queries see committed values only while the kernel is still being
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fe_datapath.lfbs.instance import MISSING, Instance
@@ -13,6 +14,7 @@ from fe_datapath.lfbs.plan import Plan
 Place = tuple[Instance, str]
 Change = tuple[Any, Any, int]
 """Value before, value now, number of the edit that did it."""
+ChangesByInstance = dict[Instance, dict[str, dict[int | None, Change]]]
 
 
 class Transaction:
@@ -20,7 +22,8 @@ class Transaction:
 
     def __init__(self) -> None:
         self.edit = 0
-        self._log: list[tuple[Instance, str, int | None, Any, Any]] = []
+        self._log: list[tuple[Instance, str, int | None, Any, Any, tuple[Any, int] | None]] = []
+        """Instance, component, row, value before and after, and what `_touched` had there."""
         self._touched: dict[Place, dict[int | None, tuple[Any, int]]] = {}
         """Value before the Config, and the last edit that touched it."""
 
@@ -34,11 +37,11 @@ class Transaction:
             return
         instance.admit(name, index, old, new)
         instance.put(name, index, old, new)
-        self._log.append((instance, name, index, old, new))
         place = self._touched.get((instance, name))
         if place is None:
             place = self._touched[instance, name] = {}
         before = place.get(index)
+        self._log.append((instance, name, index, old, new, before))
         place[index] = (old if before is None else before[0], self.edit)
 
     def mark(self) -> int:
@@ -48,13 +51,18 @@ class Transaction:
     def undo(self, mark: int = 0) -> None:
         """Take back what was done since `mark`, the last first."""
         while len(self._log) > mark:
-            instance, name, index, old, new = self._log.pop()
+            instance, name, index, old, new, before = self._log.pop()
             instance.put(name, index, new, old)
+            place = self._touched[instance, name]
+            if before is None:
+                del place[index]
+            else:
+                place[index] = before
 
-    def since(self, mark: int) -> dict[Instance, dict[str, dict[int | None, Change]]]:
+    def since(self, mark: int) -> ChangesByInstance:
         """The single changes after `mark`."""
-        found: dict[Instance, dict[str, dict[int | None, Change]]] = {}
-        for instance, name, index, old, new in self._log[mark:]:
+        found: ChangesByInstance = {}
+        for instance, name, index, old, new, _ in self._log[mark:]:
             rows = found.setdefault(instance, {}).setdefault(name, {})
             rows[index] = (old, new, self.edit)
         return found
@@ -79,9 +87,9 @@ class Transaction:
                 value[index] = old
         return value
 
-    def changes(self) -> dict[Instance, dict[str, dict[int | None, Change]]]:
+    def changes(self) -> ChangesByInstance:
         """What differs from before, by instance."""
-        found: dict[Instance, dict[str, dict[int | None, Change]]] = {}
+        found: ChangesByInstance = {}
         for (instance, name), place in self._touched.items():
             whole = None in place
             now = instance.read(name) if whole else instance.values[name]
@@ -96,38 +104,33 @@ class Transaction:
 
     def plan(self) -> Plan:
         """What the datapath must do so that it follows."""
-        plan = Plan()
-        for instance, changes in self.changes().items():
-            instance.plan(changes, plan)
-        return plan
-
-    def take_back(self, edits: set[int] | None = None) -> Plan:
-        """Undo everything, or the places that these edits touched last, and plan the same for
-        the datapath."""
-        inverse: dict[Instance, dict[str, dict[int | None, Change]]] = {}
-        for instance, changes in self.changes().items():
-            for name, rows in changes.items():
-                back = {
-                    index: (new, old, edit)
-                    for index, (old, new, edit) in rows.items()
-                    if edits is None or edit in edits
-                }
-                if back:
-                    inverse.setdefault(instance, {})[name] = back
-                    _restore(instance, name, back)
-        plan = Plan()
-        for instance, changes_back in inverse.items():
-            instance.plan(changes_back, plan)
-        return plan
+        return plan_for(self.changes())
 
 
-def _restore(instance: Instance, name: str, back: dict[int | None, Change]) -> None:
-    """Rows go out before rows come in: two of them may have exchanged what must be unique."""
-    for index, (now, old, _) in back.items():
-        if index is None:
-            instance.put(name, None, now, old)
-        elif now is not MISSING:
-            instance.put(name, index, now, MISSING)
-    for index, (_, old, _) in back.items():
-        if index is not None and old is not MISSING:
-            instance.put(name, index, MISSING, old)
+def plan_for(changes: Mapping[Instance, Mapping[str, Mapping[int | None, Change]]]) -> Plan:
+    """What the datapath must do for these changes of tables, which have been made."""
+    plan = Plan()
+    for instance in sorted(changes, key=lambda instance: instance.planned):
+        instance.plan(changes[instance], plan)
+    return plan
+
+
+def instead(attempted: ChangesByInstance, now: Transaction) -> ChangesByInstance:
+    """The way from the tables as one transaction had them (`attempted`, taken back since) to the
+    tables as they are now, after another one from the same beginning. Edit -1: putting back what
+    was there before both."""
+    actual = now.changes()
+    way: ChangesByInstance = {}
+    for instance in {**attempted, **actual}:
+        tried, made = attempted.get(instance, {}), actual.get(instance, {})
+        for name in {**tried, **made}:
+            before, after = tried.get(name, {}), made.get(name, {})
+            rows: dict[int | None, Change] = {}
+            for index in {**before, **after}:
+                old = before[index][1] if index in before else after[index][0]
+                new, edit = after[index][1:] if index in after else (before[index][0], -1)
+                if old != new:
+                    rows[index] = (old, new, edit)
+            if rows:
+                way.setdefault(instance, {})[name] = rows
+    return way

@@ -35,6 +35,9 @@ class Instance:
     """Components that the class lets a CE write, but this FE does not."""
     unsupported: frozenset[str] = frozenset()
     """Optional components that this FE does not have."""
+    planned = 0
+    """Order in which instances plan: of two that ask for the same change, the first one's edit is
+    named if it fails."""
 
     def __init__(self, cls: LfbClass, instance_id: int) -> None:
         self.cls = cls

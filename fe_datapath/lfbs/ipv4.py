@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from fe_datapath.datapath import DelNextHop, DelRoute, SetNextHop, SetRoute
+from fe_datapath.datapath import Change, DelNextHop, DelRoute, SetNextHop, SetRoute
 from fe_datapath.lfbs.instance import MISSING, Changes, Instance, refuse
 from fe_datapath.lfbs.plan import Plan
 from forces.errors import ProtocolError, ResultCode
@@ -39,6 +39,8 @@ def prefix_of(row: dict[str, Any]) -> Prefix:
 
 
 class NextHops(Instance):
+    planned = 1  # after the prefixes, which know which edit asked for a route
+
     def __init__(
         self, library: Library, ports: Iterable[int], port_up: Callable[[int], bool]
     ) -> None:
@@ -106,6 +108,11 @@ class NextHops(Instance):
         for user in self.users.get(selector, ()):
             plan.add(SetRoute(*prefix_of(self.prefixes.rows[user]), selector), edit)
 
+    def refused(self, change: Change) -> None:
+        """The datapath did not take this change."""
+        if isinstance(change, SetNextHop):
+            self.in_kernel.discard(change.id)
+
     def port_lost(self, port: int) -> None:
         """The kernel has dropped every next hop object on the port, and the routes over them."""
         self.in_kernel -= {i for i in self.in_kernel if self._is_on(i, port)}
@@ -164,6 +171,14 @@ class Prefixes(Instance):
         if new is not MISSING:
             self.by_prefix[prefix_of(new)] = index
             users.setdefault(new["HopSelector"], set()).add(index)
+
+    def complete(self, changes: Changes) -> tuple[int, ProtocolError] | None:
+        """A next hop may have come and gone within one Config."""
+        present = self.next_hops.rows
+        for _, new, edit in changes.get(PREFIXES, {}).values():
+            if new is not MISSING and new["HopSelector"] not in present:
+                return edit, refuse(ResultCode.INVALID_PARAMETERS, "its next hop is gone again")
+        return None
 
     def clear(self) -> None:
         """As `NextHops.clear`; this one goes first."""

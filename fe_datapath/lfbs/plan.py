@@ -28,6 +28,7 @@ _ORDER: dict[type, int] = {
 class Plan:
     def __init__(self) -> None:
         self._phases: list[list[tuple[Change, int]]] = [[] for _ in range(7)]
+        self._routes: set[tuple[int, bytes, int]] = set()
 
     def add(self, change: Change, edit: int = -1) -> None:
         """`edit`: number of the edit that the change comes from, to name it if it fails."""
@@ -35,6 +36,11 @@ class Plan:
             phase = 6 if change.on else 0
         else:
             phase = _ORDER[type(change)]
+            if isinstance(change, SetRoute | DelRoute):
+                route = (phase, change.prefix, change.length)
+                if route in self._routes:  # a changed next hop and a changed prefix both ask for it
+                    return
+                self._routes.add(route)
         self._phases[phase].append((change, edit))
 
     def result(self) -> tuple[tuple[Change, ...], tuple[int, ...]]:

@@ -87,7 +87,7 @@ def config(select: LfbSelect, source: int = CE1) -> Message:
 def test_rfc7121_3_2_config_from_a_backup_is_dropped_silently_and_counted(
     select: LfbSelect,
 ) -> None:
-    """Configuration messages from backup CEs are dropped by the FE and logged as received errors."""
+    """SET/DEL from backup CEs are dropped by the FE and logged as received errors."""
     rig = hot()
     rig.config(set_hop(1))
     before = rig.picture()

@@ -201,6 +201,8 @@ def answers(message: Message) -> Iterator[tuple[int, int, tuple[int, ...], Conte
         for operation in select.operations:
             for ids, content in leaves(operation.paths):
                 yield select.class_id, select.instance_id, ids, content
+            if operation.result is not None:  # a COMMIT-RESPONSE's
+                yield select.class_id, select.instance_id, (), operation.result
 
 
 def failure(content: Content | None) -> int | None:

@@ -64,6 +64,7 @@ class HighAvailability:
         self._setups: dict[int, int] = {}
         """CE -> correlator of the AssociationSetup that waits for its answer."""
         self._torn_down: int | None = None
+        self._in_office = (0, 0)
 
     @property
     def master(self) -> int | None:
@@ -240,7 +241,7 @@ class HighAvailability:
             case m.MasterLost(ce, source, cause):
                 context.journal("detect", ce=context.name(ce), source=source, cause=cause)
             case m.NewMaster(ce, last):
-                context.journal("master", ce=context.name(ce), last=self._name_or_none(last))
+                self._in_office = (ce, last)
                 self.owner.new_master()
             case m.StateChanged(previous, state, cause):
                 context.journal(
@@ -250,6 +251,9 @@ class HighAvailability:
                 self.owner.issue("PrimaryCEDown")
             case m.PrimaryCeChanged():
                 self.owner.issue("PrimaryCEChanged")
+                # t_master: chosen, and PrimaryCEChanged sent (docs/measuring.md)
+                ce, last = self._in_office
+                context.journal("master", ce=context.name(ce), last=self._name_or_none(last))
 
     def _name_or_none(self, ce: int) -> str | None:
         return self.context.name(ce) if ce else None

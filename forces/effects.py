@@ -67,7 +67,8 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """Write one line of the journal, stamped with the `now` of the event being handled."""
+    """Write one line of the journal, stamped when its turn comes among the effects: a `master`
+    after the `Send` of PrimaryCEChanged says when that had been sent."""
 
     event: str
     fields: Mapping[str, Any] = field(default_factory=dict)

@@ -94,7 +94,7 @@ def register(app: typer.Typer) -> None:
         "test",
         context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
         epilog="Example: ceha test -m 'not lab'. Exit codes: pytest's (0 all passed).",
-    )(test_)
+    )(run_tests)
     app.command(
         "topologies",
         epilog="Example: ceha topologies diamond. Exit codes: 0 done; 2 no such topology, or a "
@@ -143,7 +143,7 @@ def doctor(as_json: Json = False) -> None:
         raise SystemExit(show(as_json))
 
 
-def test_(
+def run_tests(
     argument: Annotated[
         list[str] | None, typer.Argument(metavar="[PYTEST ARGUMENTS]...", help="For pytest.")
     ] = None,

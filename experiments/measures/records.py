@@ -34,7 +34,7 @@ class Limits:
 
     jitter_ms: float = 5.0
     """How far journal and beacon may differ beyond one beacon interval."""
-    sender_pause_ms: float = 10.0
+    sender_pause_ms: float = 20.0
     """Longest silence of a probe's sender."""
     fault_margin_ms: float = 2.0
     """A packet sent this shortly before the fault may still be on its way when it strikes."""

@@ -141,9 +141,8 @@ def _measuring(finished: Finished) -> list[tuple[str, str]]:
         ("agreement", f"one beacon interval + {limits.get('jitter_ms', '?')} ms of jitter"),
         (
             "resolution of dtimes",
-            "a process stamps all that follows from one event with that event's instant: a time"
-            " that begins and ends in one handling (dtime2 of hot standby) reads 0, it is not"
-            " measured",
+            "an event is stamped when the process writes it down: a time that begins and ends in"
+            " one handling (dtime2 of hot standby) is that process's own computing time",
         ),
         ("sender pause bound", f"{limits.get('sender_pause_ms', '?')} ms"),
         ("transport", ", ".join(transports) or "unknown"),

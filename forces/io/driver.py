@@ -204,7 +204,8 @@ class Driver:
             case Send():
                 self._send(effect, now)
             case Journal():
-                self.journal.write(effect.event, effect.fields, now)
+                # stamped when its turn comes: what the effects before it cost is in the figures
+                self.journal.write(effect.event, effect.fields, self._clock())
             case SetTimer():
                 self._set_timer(effect)
             case CancelTimer():

@@ -18,6 +18,9 @@ from typing import Any
 _PR_SET_TIMERSLACK = 29
 _OFFSET_READINGS = 32
 
+ELEMENT_PRIORITY = 5
+"""SCHED_FIFO of FEs and CEs: a control plane runs on machines of its own, so what else a shared
+machine does must not count as failover time. Stated in every report."""
 SENDER_PRIORITY = 20
 LISTENER_PRIORITY = 22
 """Above the senders: a listener runs for microseconds, and its stamp is taken when it runs."""

@@ -1,7 +1,7 @@
 """Where a run took place: what the machine is, what it has and lacks, and how punctual it was.
 
 Punctuality is measured while the run goes on, by two sleepers that wake a hundred times a second:
-one with SCHED_FIFO, as the probes have, one without, as the FEs and CEs have. What the second one
+one with the probes' SCHED_FIFO priority, one with that of the FEs and CEs. What the second one
 shows is the noise floor of every dtime.
 """
 
@@ -22,7 +22,12 @@ from typing import Any
 import numpy as np
 
 from forces.io.select_tml import TmlUnavailable, choose, probe_transports
-from lab.emulated.clock import LISTENER_PRIORITY, become_punctual, sleep_until
+from lab.emulated.clock import (
+    ELEMENT_PRIORITY,
+    LISTENER_PRIORITY,
+    become_punctual,
+    sleep_until,
+)
 
 _PERIOD_NS = 10_000_000
 _MAX_SAMPLES = 2_000_000
@@ -75,10 +80,18 @@ def lateness_us(late_ns: np.ndarray) -> dict[str, float]:
     }
 
 
-SLEEPERS = {"fifo": LISTENER_PRIORITY, "other": 0}
+SLEEPERS = {"probes": LISTENER_PRIORITY, "elements": ELEMENT_PRIORITY}
 
 
-def describe(tml: str, jitter_files: Mapping[str, Path]) -> dict[str, Any]:
+def stolen_ms() -> float:
+    """Core milliseconds since boot in which a hypervisor ran something else (proc_stat(5))."""
+    fields = Path("/proc/stat").read_text().splitlines()[0].split()
+    return int(fields[8]) * 1000 / os.sysconf("SC_CLK_TCK")
+
+
+def describe(
+    tml: str, jitter_files: Mapping[str, Path], stolen_at_start_ms: float = 0.0
+) -> dict[str, Any]:
     """Everything that a report says of the machine. `tml`: the transport that was configured."""
     return {
         "kernel": platform.release(),
@@ -92,6 +105,8 @@ def describe(tml: str, jitter_files: Mapping[str, Path]) -> dict[str, Any]:
         "transports_lacking": {name: why for name, why in probe_transports().items() if why},
         "netem": has_netem(),
         "open_vswitch": shutil.which("ovs-vswitchd") is not None,
+        "stolen_by_hypervisor_ms": round(stolen_ms() - stolen_at_start_ms, 1),
+        "element_priority": f"SCHED_FIFO {ELEMENT_PRIORITY}",
         "sched_fifo": _fifo_granted(jitter_files),
         "jitter": {name: _read(path) for name, path in jitter_files.items()},
     }
@@ -119,7 +134,7 @@ def has_netem() -> bool:
 
 
 def _fifo_granted(jitter_files: Mapping[str, Path]) -> bool:
-    return bool(_read(jitter_files["fifo"]).get("fifo_priority")) if jitter_files else False
+    return bool(_read(jitter_files["probes"]).get("fifo_priority")) if jitter_files else False
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class EmulatedLab:
         self._undo: UndoJournal | None = None
         self._sleepers: list[Proc] = []
         self._tml = CellSettings(mode="none").tml
+        self._stolen_ms = environment.stolen_ms()
         self._network = Network(topology)
         self._forkserver = ForkServer((*PREIMPORTED, "lab.emulated.environment"))
         self._forkserver.start()
@@ -144,7 +145,7 @@ class EmulatedLab:
     def environment(self) -> Mapping[str, Any]:
         """See lab.backend.Lab; the jitter is that of the run so far."""
         files = {name: self._jitter_file(name) for name in environment.SLEEPERS}
-        return environment.describe(self._tml, files)
+        return environment.describe(self._tml, files, self._stolen_ms)
 
     def close(self) -> None:
         """Ends all processes; namespaces and links go with them."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.backend import CellSettings, LabError
+from lab.emulated.clock import ELEMENT_PRIORITY
 from lab.emulated.config_for import ces_in_use, config_for
 from lab.emulated.forkserver import ForkServer, Proc
 from lab.emulated.journals import Journals
@@ -179,7 +180,11 @@ class NetworkElement:
             self.topology, self._settings, node, self._folder, Path(self.api_socket(name))
         )
         self._procs[name] = self._forkserver.spawn(
-            self._network.node(name), TARGETS[node.kind], config, log=self.log(name)
+            self._network.node(name),
+            TARGETS[node.kind],
+            config,
+            fifo=ELEMENT_PRIORITY,
+            log=self.log(name),
         )
 
     def _proc(self, node: str) -> Proc:

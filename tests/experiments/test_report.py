@@ -72,7 +72,7 @@ def test_figures_lie_beside_it_as_png_and_svg(folder: Path) -> None:
         "1 ms per flow and direction",
         "beacon interval 5 ms",
         "no transport security",
-        "dtime2 of hot standby) reads 0, it is not measured",
+        "dtime2 of hot standby) is that process's own computing time",
         "transport memory",
         "kernel synthetic",
         "max of 3:",

@@ -72,7 +72,7 @@ def test_beacon_gap_beyond_interval_and_jitter_is_disagree(make: Make) -> None:
     [
         (Knobs(dead_flow="a"), "the meter saw none of"),
         (Knobs(receiver_ends_ms=200), "traffic did not come back"),
-        (Knobs(sender_pause_ms=15), "the sender paused 1"),
+        (Knobs(sender_pause_ms=35), "the sender paused 3"),
         (Knobs(overflow=3), "the receiver dropped 3 packets"),
         (Knobs(calibration_loss=2), "2 packets lost before the fault"),
         (Knobs(foreign=4), "4 received packets were never sent"),

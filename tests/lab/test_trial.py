@@ -48,11 +48,11 @@ def test_lateness_is_told_in_microseconds() -> None:
 
 def test_the_environment_is_json_and_names_what_is_lacking(tmp_path: Path) -> None:
     (tmp_path / "fifo").write_text('{"fifo_priority": 22, "p50_us": 30.0}')
-    files = {"fifo": tmp_path / "fifo", "other": tmp_path / "never-written"}
+    files = {"probes": tmp_path / "fifo", "elements": tmp_path / "never-written"}
     described = json.loads(json.dumps(environment.describe("tcp", files)))
     assert described["transport"] == "tcp"
     assert described["cores"] >= 1
     assert described["sched_fifo"] is True
-    assert described["jitter"]["other"] == {}
+    assert described["jitter"]["elements"] == {}
     assert isinstance(described["netem"], bool)
     assert described["kernel"]

@@ -226,9 +226,9 @@ def test_the_environment_tells_the_jitter_of_the_run(in_the_lab: Any) -> None:
         for number in range(3):
             one_trial(lab, folder / str(number))
         jitter = lab.environment()["jitter"]
-        assert jitter["other"]["samples"] >= 100
-        assert jitter["other"]["max_us"] >= jitter["other"]["p50_us"] > 0
-        assert jitter["fifo"]["samples"] >= 100
+        assert jitter["elements"]["samples"] >= 100
+        assert jitter["elements"]["max_us"] >= jitter["elements"]["p50_us"] > 0
+        assert jitter["probes"]["samples"] >= 100
 
     in_the_lab(check)
 

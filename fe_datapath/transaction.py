@@ -5,7 +5,7 @@ Also what lets queries see committed values only while the kernel is still being
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from fe_datapath.lfbs.instance import MISSING, Instance
@@ -58,6 +58,11 @@ class Transaction:
                 del place[index]
             else:
                 place[index] = before
+
+    def backwards(self) -> Iterator[tuple[Instance, str, int | None, Any]]:
+        """Every single change, the last first, with the value before it."""
+        for instance, name, index, old, *_ in reversed(self._log):
+            yield instance, name, index, old
 
     def since(self, mark: int) -> ChangesByInstance:
         """The single changes after `mark`."""
@@ -115,10 +120,13 @@ def plan_for(changes: Mapping[Instance, Mapping[str, Mapping[int | None, Change]
     return plan
 
 
-def instead(attempted: ChangesByInstance, now: Transaction) -> ChangesByInstance:
+def instead(
+    attempted: ChangesByInstance, now: Transaction, refused: Collection[int]
+) -> ChangesByInstance:
     """The way from the tables as one transaction had them (`attempted`, taken back since) to the
-    tables as they are now, after another one from the same beginning. Edit -1: putting back what
-    was there before both."""
+    tables as they are now, after another one from the same beginning. `refused`: edits of the
+    first that the datapath did not take, so that an equal value of the second is still to be
+    made. Edit -1: putting back what was there before both."""
     actual = now.changes()
     way: ChangesByInstance = {}
     for instance in {**attempted, **actual}:
@@ -129,6 +137,8 @@ def instead(attempted: ChangesByInstance, now: Transaction) -> ChangesByInstance
             for index in {**before, **after}:
                 old = before[index][1] if index in before else after[index][0]
                 new, edit = after[index][1:] if index in after else (before[index][0], -1)
+                if old == new and index in before and before[index][2] in refused:
+                    old = before[index][0]
                 if old != new:
                     rows[index] = (old, new, edit)
             if rows:

@@ -198,7 +198,7 @@ def test_del_of_row_of_range_and_of_what_is_not_there() -> None:
             C.INVALID_PATH,
         ),
         (delete("FEPO", 5), C.INVALID_PATH),
-        (LfbSelect(2, 1, (Operation(OperType.COMMIT),)), C.NOT_SUPPORTED),
+        (LfbSelect(2, 1, (Operation(OperType.COMMIT),)), C.INVALID_FLAGS),
     ],
 )
 def test_result_code(lfb: LfbSelect, code: C) -> None:
@@ -525,3 +525,33 @@ def test_a_config_from_a_wrong_source_id_is_not_carried_out() -> None:
     made.say(CE1, Message(replace(header, source=CE1, destination=44), (lfb,)))
     assert made.routes == {}
     assert made.figures(CE1)["RecvErrPackets"] == 2
+
+
+def test_a_next_hop_that_comes_and_goes_within_one_config_leaves_no_prefix_behind() -> None:
+    made = ready()
+    response = made.config(
+        set_hop(9, hop(1)), set_prefix(1, prefix(1, 9)), delete("IPv4NextHop", 1, 9)
+    )
+    assert codes(response) == [C.UNSPECIFIED_ERROR, C.INVALID_PARAMETERS, C.UNSPECIFIED_ERROR]
+    assert made.get(LPM, "IPv4PrefixTable") == {}
+
+
+def test_an_equal_set_after_a_refused_one_is_tried_again() -> None:
+    made = associated()
+    refusals = iter((True,))
+    made.refuse = lambda change: isinstance(change, SetNextHop) and next(refusals, False)
+    response = made.config(
+        set_hop(5, hop(1)), set_hop(5, hop(1)), mode=ExecMode.CONTINUE_ON_FAILURE
+    )
+    assert codes(response) == [C.MEMORY_ERROR, C.SUCCESS]
+    assert made.next_hops.keys() == {5}
+
+
+def test_a_refused_replacement_of_a_next_hop_that_was_deleted_first_leaves_no_stray() -> None:
+    made = ready()
+    made.refuse = lambda change: isinstance(change, SetNextHop)
+    response = made.config(
+        delete("IPv4NextHop", 1, 5), set_hop(5, hop(1, last=3)), mode=ExecMode.UNTIL_FAILURE
+    )
+    assert codes(response) == [C.SUCCESS, C.MEMORY_ERROR]
+    assert made.next_hops.keys() == made.core.next_hops.rows.keys() == {6}

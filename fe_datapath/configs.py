@@ -16,7 +16,6 @@ from fe_datapath.edits import Edits
 from fe_datapath.lfbs.ipv4 import NextHops
 from fe_datapath.store import Store
 from fe_datapath.transaction import Transaction, instead, plan_for
-from fe_datapath.twophase import Make, TwoPhase
 from forces.effects import Program
 from forces.errors import ResultCode
 from forces.messages import Message
@@ -39,7 +38,6 @@ class Request:
 @dataclass(slots=True)
 class _UnderWay:
     request: Request
-    make: Make
     edits: Edits
     token: int
     changes: tuple[Change, ...]
@@ -64,11 +62,7 @@ class Configs:
     next_hops: NextHops
     next_token: Callable[[], int]
     waiting: deque[Request] = field(default_factory=deque)
-    two_phase: TwoPhase = field(init=False)
     _current: _UnderWay | None = None
-
-    def __post_init__(self) -> None:
-        self.two_phase = TwoPhase(self.store)
 
     @property
     def transaction(self) -> Transaction | None:
@@ -89,12 +83,11 @@ class Configs:
             request = self.waiting.popleft()
             if not allowed(request):
                 continue
-            make = self.two_phase.edits(request.peer, request.message)
-            edits = make({})
+            edits = Edits(self.store, request.message)
             changes, origins = edits.transaction.plan().result()
             if not changes:
-                return self._ended(request, edits)
-            self._current = _UnderWay(request, make, edits, 0, changes, origins)
+                return Finished(request, edits)
+            self._current = _UnderWay(request, edits, 0, changes, origins)
             return self._program(changes, origins)
         return None
 
@@ -119,7 +112,8 @@ class Configs:
             rest = self._rest(current, min(failed)) if failed else ((), ())
             if rest[0]:
                 return self._program(*rest)
-            return self._ended(current.request, current.edits)
+            self._current = None
+            return Finished(current.request, current.edits)
         if any(current.origins[index] < 0 for index in real):
             self._current = None
             return Finished(current.request, current.edits, "; ".join(failed.values()))
@@ -153,17 +147,13 @@ class Configs:
             current.refused[current.origins[index]] = code
         attempted = current.edits.transaction.changes()
         current.edits.take_back_all()
-        current.edits = current.make(current.refused)
+        current.edits = Edits(self.store, current.request.message, current.refused)
         way = instead(attempted, current.edits.transaction, current.refused)
         changes, origins = plan_for(way).result()
         if changes:
             return self._program(changes, origins)
-        return self._ended(current.request, current.edits)
-
-    def _ended(self, request: Request, edits: Edits) -> Finished:
         self._current = None
-        self.two_phase.finished(request.peer, edits)
-        return Finished(request, edits)
+        return Finished(current.request, current.edits)
 
     def forget(self) -> None:
         """Take the tables back to what they were before the Config under way, without a word to
@@ -171,4 +161,3 @@ class Configs:
         if self._current is not None:
             self._current.edits.take_back_all()
             self._current = None
-        self.two_phase = TwoPhase(self.store)

@@ -52,6 +52,8 @@ class NextHops(Instance):
         self.prefixes: Prefixes
         self.in_kernel: set[int] = set()
         """Next hops that the datapath has, or has been asked for."""
+        self._created: set[int] = set()
+        """Those of them that the latest plan asked for anew."""
 
     @property
     def rows(self) -> dict[int, dict[str, Any]]:
@@ -88,6 +90,7 @@ class NextHops(Instance):
         return row is not None and self._port_up(row["L3PortID"])
 
     def plan(self, changes: Changes, plan: Plan) -> None:
+        self._created = set()
         for index, (old, new, edit) in changes.get(NEXT_HOPS, {}).items():
             if index is None:
                 continue
@@ -97,6 +100,7 @@ class NextHops(Instance):
                     plan.add(_object(index, new), edit)
                 if not present:
                     self.in_kernel.add(index)
+                    self._created.add(index)
                     self._routes(index, plan, edit)
             elif index in self.in_kernel:
                 self.in_kernel.discard(index)
@@ -109,8 +113,9 @@ class NextHops(Instance):
             plan.add(SetRoute(*prefix_of(self.prefixes.rows[user]), selector), edit)
 
     def refused(self, change: Change) -> None:
-        """The datapath did not take this change."""
-        if isinstance(change, SetNextHop):
+        """The datapath did not take this change of the latest plan. What it was to replace is
+        still there."""
+        if isinstance(change, SetNextHop) and change.id in self._created:
             self.in_kernel.discard(change.id)
 
     def port_lost(self, port: int) -> None:

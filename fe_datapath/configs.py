@@ -16,6 +16,7 @@ from fe_datapath.edits import Edits
 from fe_datapath.lfbs.ipv4 import NextHops
 from fe_datapath.store import Store
 from fe_datapath.transaction import Transaction, instead, plan_for
+from fe_datapath.twophase import Make, TwoPhase
 from forces.effects import Program
 from forces.errors import ResultCode
 from forces.messages import Message
@@ -38,6 +39,7 @@ class Request:
 @dataclass(slots=True)
 class _UnderWay:
     request: Request
+    make: Make
     edits: Edits
     token: int
     changes: tuple[Change, ...]
@@ -62,7 +64,11 @@ class Configs:
     next_hops: NextHops
     next_token: Callable[[], int]
     waiting: deque[Request] = field(default_factory=deque)
+    two_phase: TwoPhase = field(init=False)
     _current: _UnderWay | None = None
+
+    def __post_init__(self) -> None:
+        self.two_phase = TwoPhase(self.store)
 
     @property
     def transaction(self) -> Transaction | None:
@@ -83,11 +89,12 @@ class Configs:
             request = self.waiting.popleft()
             if not allowed(request):
                 continue
-            edits = Edits(self.store, request.message)
+            make = self.two_phase.edits(request.peer, request.message)
+            edits = make({})
             changes, origins = edits.transaction.plan().result()
             if not changes:
-                return Finished(request, edits)
-            self._current = _UnderWay(request, edits, 0, changes, origins)
+                return self._ended(request, edits)
+            self._current = _UnderWay(request, make, edits, 0, changes, origins)
             return self._program(changes, origins)
         return None
 
@@ -112,8 +119,7 @@ class Configs:
             rest = self._rest(current, min(failed)) if failed else ((), ())
             if rest[0]:
                 return self._program(*rest)
-            self._current = None
-            return Finished(current.request, current.edits)
+            return self._ended(current.request, current.edits)
         if any(current.origins[index] < 0 for index in real):
             self._current = None
             return Finished(current.request, current.edits, "; ".join(failed.values()))
@@ -147,13 +153,17 @@ class Configs:
             current.refused[current.origins[index]] = code
         attempted = current.edits.transaction.changes()
         current.edits.take_back_all()
-        current.edits = Edits(self.store, current.request.message, current.refused)
+        current.edits = current.make(current.refused)
         way = instead(attempted, current.edits.transaction, current.refused)
         changes, origins = plan_for(way).result()
         if changes:
             return self._program(changes, origins)
+        return self._ended(current.request, current.edits)
+
+    def _ended(self, request: Request, edits: Edits) -> Finished:
         self._current = None
-        return Finished(current.request, current.edits)
+        self.two_phase.finished(request.peer, edits)
+        return Finished(request, edits)
 
     def forget(self) -> None:
         """Take the tables back to what they were before the Config under way, without a word to
@@ -161,3 +171,4 @@ class Configs:
         if self._current is not None:
             self._current.edits.take_back_all()
             self._current = None
+        self.two_phase = TwoPhase(self.store)

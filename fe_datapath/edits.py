@@ -10,20 +10,21 @@ back, or not tried, because another one failed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fe_datapath.edited import constrained, edited
 from fe_datapath.lfbs.instance import MISSING, Instance
-from fe_datapath.store import RESPONSE_TO, Store, in_range, key_row, result, walk
+from fe_datapath.responses import NOT_DONE, RESPONSE_TO
+from fe_datapath.store import Store, in_range, key_row, walk, wrong_selector
 from fe_datapath.transaction import Transaction
 from forces.errors import ProtocolError, ResultCode
 from forces.header import ExecMode
-from forces.messages import LfbSelect, Message, Operation, OperType
-from forces.model import ArrayType, AtomicType, DataType, Field, FieldsType, StructType, Target
+from forces.messages import LfbSelect, Message, OperType
+from forces.model import ArrayType, Field, StructType, Target
 from forces.paths import FullData, KeyInfo, PathData, SparseData, TableRange
 
-NOT_DONE = ResultCode.UNSPECIFIED_ERROR
 MAX_EDITS = 65_536
 """Of one Config. A message of 262,140 octets has room for fewer PATH-DATAs than this."""
 
@@ -39,12 +40,19 @@ class _Rows:
 
 
 class Edits:
-    """One Config message, carried out on the tables."""
+    """One Config message, carried out on the tables; for a transaction's (`fe_datapath.twophase`)
+    after the messages that came before it."""
 
     def __init__(
-        self, store: Store, message: Message, refused: Mapping[int, ResultCode] | None = None
+        self,
+        store: Store,
+        message: Message,
+        refused: Mapping[int, ResultCode] | None = None,
+        earlier: Sequence[Message] = (),
+        commit: bool = False,
     ) -> None:
-        """`refused`: edits that the datapath is known to refuse, and the codes to answer."""
+        """`refused`: edits that the datapath is known to refuse, and the codes to answer.
+        `commit`: the message is the COMMIT of the earlier ones."""
         self.store = store
         self._refused = refused or {}
         self.message = message
@@ -52,22 +60,38 @@ class Edits:
         """Reserved mode 0 is taken as all-or-none, the one that can do the least harm."""
         self.transaction = Transaction()
         self.codes: list[ResultCode] = []
+        self.reasons: dict[int, str] = {}
+        """Number of a failed edit -> what was wrong, for EXTENDEDRESULTs."""
+        self.first = 0
+        """Number of this message's first edit."""
         self._registrations: list[tuple[Instance, int, bool]] = []
         """Event registrations: instance, event, what it was before."""
-        self._keyed: dict[int, tuple[int, ...]] = {}
+        self.keyed: dict[int, tuple[int, ...]] = {}
+        """id() of a PATH-DATA with a key -> its path with the row that the key has selected."""
+        self._commit = commit
         self._stopped = False
         self._rows: dict[tuple[int, int], _Rows | None] = {}
-        for lfb in message.lfbs:
-            for operation in lfb.operations:
-                if not operation.paths and operation.type in RESPONSE_TO:
-                    self._try(lambda: _unsupported("transactions"))
-                for path in operation.paths:
-                    self._path(lfb, operation.type, path, ())
+        for one in earlier:
+            self._carry_out(one)
+        self.first = len(self.codes)
+        self._carry_out(message)
         if self.atomic:
             if self.failed:
                 self.take_back_all()
             else:
                 self._complete()
+
+    def _carry_out(self, message: Message) -> None:
+        for lfb in message.lfbs:
+            for operation in lfb.operations:
+                if not operation.paths and operation.type in RESPONSE_TO:
+                    self._try(lambda kind=operation.type: self._without_path(kind))
+                for path in operation.paths:
+                    self._path(lfb, operation.type, path, ())
+
+    def _without_path(self, kind: OperType) -> None:
+        if not self._commit:
+            raise ProtocolError(ResultCode.INVALID_FLAGS, f"{kind.name} outside of a transaction")
 
     @property
     def atomic(self) -> bool:
@@ -77,12 +101,25 @@ class Edits:
     def failed(self) -> bool:
         return any(code is not ResultCode.SUCCESS for code in self.codes)
 
-    def take_back_all(self) -> None:
-        """Nothing has happened: edits that did not fail themselves say so."""
+    def withdraw(self) -> None:
+        """Nothing has happened, but the codes say what would have."""
         self.transaction.undo()
         for instance, event, before in reversed(self._registrations):
             _register(instance, event, before)
         self._registrations.clear()
+
+    def reverse(self, other: Edits) -> None:
+        """What the other has done, backwards. Raises ProtocolError where the tables have gone on
+        in a way that does not let it be taken back."""
+        for instance, name, index, old in other.transaction.backwards():
+            self.transaction.put(instance, name, index, old)
+        for instance, event, before in reversed(other._registrations):
+            self._registrations.append((instance, event, event in instance.registered))
+            _register(instance, event, before)
+
+    def take_back_all(self) -> None:
+        """Nothing has happened: edits that did not fail themselves say so."""
+        self.withdraw()
         self.codes = [NOT_DONE if code is ResultCode.SUCCESS else code for code in self.codes]
 
     def _complete(self) -> None:
@@ -90,6 +127,7 @@ class Edits:
             wrong = instance.complete(changes)
             if wrong is not None:
                 self.codes[wrong[0]] = wrong[1].code
+                self.reasons[wrong[0]] = wrong[1].reason
                 self.take_back_all()
                 return
 
@@ -97,15 +135,22 @@ class Edits:
         self, lfb: LfbSelect, kind: OperType, path: PathData, prefix: tuple[int, ...]
     ) -> None:
         ids = prefix + path.ids
+        if path.selector is not None and not self._stopped:
+            wrong = wrong_selector(path)
+            if wrong is not None or (
+                kind is not OperType.DEL and type(path.selector) is TableRange
+            ):
+                self._fail_all(path, ResultCode.INVALID_TFLAGS, wrong or "a range in a SET")
+                return
         if isinstance(path.selector, KeyInfo) and not self._stopped:
             try:
                 instance = self.store.find(lfb.class_id, lfb.instance_id)
                 target = instance.cls.resolve(ids)
                 rows = _below(instance, target)
                 ids = (*ids, key_row(target, rows, path.selector))
-                self._keyed[id(path)] = (*path.ids, ids[-1])
+                self.keyed[id(path)] = (*path.ids, ids[-1])
             except ProtocolError as error:
-                self._fail_all(path, error.code)
+                self._fail_all(path, error.code, error.reason)
                 return
         if path.children:
             if kind is OperType.SET and self._create_by_fields(lfb, path, ids):
@@ -140,16 +185,17 @@ class Edits:
             self.codes.append(ResultCode.SUCCESS)
         except ProtocolError as error:
             transaction.undo(mark)
+            self.reasons[len(self.codes)] = error.reason
             self.codes.append(error.code)
             self._stopped = self.mode is not ExecMode.CONTINUE_ON_FAILURE
 
-    def _fail_all(self, path: PathData, code: ResultCode) -> None:
+    def _fail_all(self, path: PathData, code: ResultCode, reason: str) -> None:
         def fail() -> None:
-            raise ProtocolError(code, "the selector")
+            raise ProtocolError(code, reason)
 
         if path.children:
             for child in path.children:
-                self._fail_all(child, code)
+                self._fail_all(child, code, reason)
         else:
             self._try(fail)
 
@@ -189,8 +235,6 @@ class Edits:
         instance = self.store.find(lfb.class_id, lfb.instance_id)
         match kind:
             case OperType.SET:
-                if isinstance(path.selector, TableRange):
-                    raise ProtocolError(ResultCode.INVALID_TFLAGS, "SET of a range")
                 if not isinstance(path.content, FullData | SparseData):
                     raise ProtocolError(ResultCode.INVALID_TLV, "SET without data")
                 self._set(instance, ids, path.content)
@@ -221,11 +265,11 @@ class Edits:
         target = self._writable(instance, ids)
         kind, name = target.component.type, target.component.name
         if not isinstance(kind, ArrayType):
-            new = _edited(kind, instance.read(name), ids[1:], content)
+            new = edited(kind, instance.read(name), ids[1:], content)
             self.transaction.put(instance, name, None, new)
         elif len(ids) > 1:
             old = instance.read(name).get(ids[1], MISSING)
-            self._put_row(instance, target, ids[1], _edited(kind.row, old, ids[2:], content))
+            self._put_row(instance, target, ids[1], edited(kind.row, old, ids[2:], content))
         elif isinstance(content, FullData):
             rows = kind.unpack(content.value)
             if constrained(kind):
@@ -233,7 +277,7 @@ class Edits:
             self._replace(instance, target, rows)
         else:
             for index, octets in content.items:
-                row = _edited(kind.row, MISSING, (), FullData(octets))
+                row = edited(kind.row, MISSING, (), FullData(octets))
                 self._put_row(instance, target, index, row)
 
     def _put_row(self, instance: Instance, target: Target, index: int, row: Any) -> None:
@@ -267,13 +311,13 @@ class Edits:
     ) -> None:
         target = self._writable(instance, ids)
         name, kind = target.component.name, target.component.type
+        if isinstance(selector, TableRange) and not isinstance(target.type, ArrayType):
+            raise ProtocolError(ResultCode.INVALID_TFLAGS, "a range selects rows of tables")
         if not isinstance(kind, ArrayType) or len(ids) > 2:
             raise ProtocolError(ResultCode.INVALID_PATH, "only rows of tables can be deleted")
         rows = instance.read(name)
         if len(ids) == 2:
             doomed = [ids[1]]
-            if isinstance(selector, TableRange):
-                raise ProtocolError(ResultCode.INVALID_TFLAGS, "a range selects rows of tables")
             if ids[1] not in rows:
                 raise ProtocolError(ResultCode.NOT_FOUND, f"{name} has no row {ids[1]}")
         elif isinstance(selector, TableRange):
@@ -307,7 +351,7 @@ class Edits:
 
         def create() -> None:
             self._writable(instance, ids)
-            row = _edited(target.type, MISSING, (), SparseData(items))
+            row = edited(target.type, MISSING, (), SparseData(items))
             self._put_row(instance, target, ids[1], row)
 
         self._try(create)
@@ -346,45 +390,6 @@ class Edits:
                 self._registrations.append((instance, event, event in instance.registered))
                 _register(instance, event, on)
 
-    def response(self, failed_only: bool = False) -> tuple[LfbSelect, ...]:
-        """The body of the ConfigResponse; with `failed_only` (FailureACK) without successes."""
-        codes = iter(self.codes)
-        lfbs = []
-        for lfb in self.message.lfbs:
-            operations = []
-            for operation in lfb.operations:
-                kind = RESPONSE_TO.get(operation.type)
-                if kind is None:
-                    continue
-                if operation.paths:
-                    answers = [self._answer(path, codes, failed_only) for path in operation.paths]
-                    paths = tuple(answer for answer in answers if answer is not None)
-                else:
-                    operations.append(Operation(kind, result=result(next(codes))))
-                    continue
-                if paths or not failed_only:
-                    operations.append(Operation(kind, paths))
-            if operations:
-                lfbs.append(LfbSelect(lfb.class_id, lfb.instance_id, tuple(operations)))
-        return tuple(lfbs)
-
-    def _answer(
-        self, path: PathData, codes: Iterator[ResultCode], failed_only: bool
-    ) -> PathData | None:
-        ids = self._keyed.get(id(path), path.ids) if self._keyed else path.ids
-        if path.children:
-            below = [self._answer(child, codes, failed_only) for child in path.children]
-            children = tuple(answer for answer in below if answer is not None)
-            return PathData(ids, children=children) if children else None
-        code = next(codes)
-        if failed_only and code is ResultCode.SUCCESS:
-            return None
-        return PathData(ids, None, result(code))
-
-
-def _unsupported(what: str) -> None:
-    raise ProtocolError(ResultCode.NOT_SUPPORTED, f"no {what}")
-
 
 def _register(instance: Instance, event: int, on: bool) -> None:
     if on:
@@ -395,59 +400,3 @@ def _register(instance: Instance, event: int, on: bool) -> None:
 
 def _below(instance: Instance, target: Target) -> Any:
     return walk(instance.read(target.component.name), target.component.type, target.ids[1:])
-
-
-def constrained(kind: DataType) -> bool:
-    """Whether contents that `unpack` takes can still be refused by `check`."""
-    if isinstance(kind, FieldsType):
-        return any(constrained(field.type) for field in kind.fields)
-    if isinstance(kind, ArrayType):
-        limited = kind.maximum is not None or kind.length is not None or bool(kind.keys)
-        return limited or constrained(kind.row)
-    if isinstance(kind, AtomicType):
-        return bool(kind.ranges)
-    return kind.fixed_size is None and getattr(kind, "maximum", None) is not None
-
-
-def _edited(
-    kind: DataType, old: Any, steps: tuple[int, ...], content: FullData | SparseData
-) -> Any:
-    """`old` with new contents at the place that `steps` lead to; `old` itself stays as it is."""
-    if steps:
-        return _edited_below(kind, old, steps, content)
-    if isinstance(content, FullData):
-        new = kind.unpack(content.value)
-    elif isinstance(kind, StructType):
-        partial = kind.unpack_sparse(content.items)
-        new = partial if old is MISSING else {**old, **partial}
-        if old is MISSING and any(
-            not field.optional and field.name not in partial for field in kind.fields
-        ):
-            raise ProtocolError(ResultCode.INVALID_ARRAY_CREATION, "components are missing")
-        kind.check(new)
-        return new
-    elif isinstance(kind, ArrayType):
-        new = {**({} if old is MISSING else old), **kind.unpack_sparse(content.items)}
-    else:
-        raise ProtocolError(ResultCode.INVALID_TLV, f"SPARSEDATA for {kind.name}")
-    if constrained(kind):
-        kind.check(new)
-    return new
-
-
-def _edited_below(
-    kind: DataType, old: Any, steps: tuple[int, ...], content: FullData | SparseData
-) -> Any:
-    if old is MISSING:
-        raise ProtocolError(ResultCode.NOT_FOUND, "the row to change is not there")
-    step = steps[0]
-    if isinstance(kind, ArrayType):
-        kind.check_index(step)
-        return {**old, step: _edited(kind.row, old.get(step, MISSING), steps[1:], content)}
-    assert isinstance(kind, FieldsType)
-    field = kind.by_id(step)
-    assert field is not None
-    inner = old.get(field.name, MISSING)
-    if inner is MISSING:
-        inner = field.type.default()
-    return {**old, field.name: _edited(field.type, inner, steps[1:], content)}

@@ -27,6 +27,7 @@ from fe_datapath.lfbs.instance import Instance
 from fe_datapath.lfbs.ipv4 import NEXT_HOPS, PREFIXES, NextHops, Prefixes
 from fe_datapath.lfbs.plan import Plan
 from fe_datapath.notifications import notification
+from fe_datapath.responses import Body, Verdicts, all_done, fitting, is_too_long
 from fe_datapath.store import Store
 from forces.effects import Deliver, Effect, Program
 from forces.events import (
@@ -41,7 +42,7 @@ from forces.events import (
     ProgramDone,
     TimerFired,
 )
-from forces.header import ALL_ELEMENTS, ALL_FES, Ack, Flags, MessageType
+from forces.header import ALL_ELEMENTS, ALL_FES, Ack, Flags, MessageType, TransPhase
 from forces.mastership import CeStatus, HaMode
 from forces.messages import Message
 from forces.model import library
@@ -115,6 +116,8 @@ class ForwardingElement:
                 self._refuse(peer, size)
             case Command():
                 self._command(event)
+        if len(self.configs.two_phase):
+            self.configs.two_phase.keep(self.ha.associated)
         self._next_config()
         return self._take()
 
@@ -182,11 +185,47 @@ class ForwardingElement:
         self.context.journal("fenced", ce=self.context.name(ce), octets=size)
 
     def _query(self, event: MessageReceived) -> None:
-        body = self.store.query(event.message.lfbs, self.configs.transaction)
-        self._answer(event.peer, event.message, MessageType.QUERY_RESPONSE, body)
+        request, under_way = event.message, self.configs.transaction
+        extended = self.fepo.extended
+        body = self.store.query(request.lfbs, under_way, extended)
+        if is_too_long(body):
+            parts = self.store.dump(request.lfbs[0], under_way)
+            if parts:
+                self._answer_in_parts(event.peer, request, parts, extended)
+                return
+        self._answer(
+            event.peer, request, MessageType.QUERY_RESPONSE, fitting(body, request.lfbs, extended)
+        )
 
-    def _answer(self, ce: int, request: Message, kind: MessageType, body: Any) -> None:
-        flags = Flags(priority=request.header.flags.priority, mode=request.header.flags.mode)
+    def _answer_in_parts(
+        self, ce: int, request: Message, parts: list[Body], extended: bool
+    ) -> None:
+        """RFC 7391 section 3.3: the same correlator, AT, SOT MOT ... EOT; the last has no data."""
+        done = all_done(request.lfbs[0], extended)
+        for number, body in enumerate((*parts, done)):
+            phase = TransPhase.MOT if number else TransPhase.SOT
+            if body is done:
+                phase = TransPhase.EOT
+            self._answer(ce, request, MessageType.QUERY_RESPONSE, body, phase)
+
+    def _answer(
+        self,
+        ce: int,
+        request: Message,
+        kind: MessageType,
+        body: Body,
+        phase: TransPhase | None = None,
+    ) -> None:
+        """With the priority of the request (RFC 5811 section 4.2.1.2)."""
+        asked = request.header.flags
+        if phase is None and asked.transaction and kind is MessageType.CONFIG_RESPONSE:
+            phase = asked.phase
+        flags = Flags(
+            priority=asked.priority,
+            mode=asked.mode,
+            transaction=phase is not None,
+            phase=TransPhase.SOT if phase is None else phase,
+        )
         self.ha.send(ce, Message(request.header.reply(kind, flags), body))
 
     # Configs
@@ -227,9 +266,11 @@ class ForwardingElement:
             Ack.ALWAYS_ACK: True,
         }[ack]
         if wanted and self.ha.associated(request.peer):
-            body = edits.response(failed_only=ack is Ack.FAILURE_ACK)
-            kind = MessageType.CONFIG_RESPONSE
-            self._answer(request.peer, request.message, kind, body)
+            verdicts = Verdicts.of(edits, self.fepo.extended)
+            body = verdicts.response(failed_only=ack is Ack.FAILURE_ACK)
+            if body:  # a TRCOMP is not answered
+                kind = MessageType.CONFIG_RESPONSE
+                self._answer(request.peer, request.message, kind, body)
         changes = edits.transaction.changes()
         self.applied += bool(changes)
         if self.fepo in changes:

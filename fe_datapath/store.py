@@ -10,27 +10,35 @@ from collections.abc import Iterable
 from typing import Any
 
 from fe_datapath.lfbs.instance import Instance
+from fe_datapath.responses import RESPONSE_TO, outcome
 from fe_datapath.transaction import Transaction
 from forces.errors import ProtocolError, ResultCode, UsageError
 from forces.messages import LfbSelect, Operation, OperType
 from forces.model import ArrayType, FieldsType, Library, Target
-from forces.paths import FullData, KeyInfo, PathData, Result, SparseData, TableRange
+from forces.paths import (
+    F_SELKEY,
+    F_SELTABRANGE,
+    FullData,
+    KeyInfo,
+    PathData,
+    SparseData,
+    TableRange,
+)
+from forces.tlv import ILV_HEAD, MAX_TLV_VALUE, TLV_HEAD
 
-MAX_CONTENT = 0xFFFF - 4
-"""Octets in one FULLDATA or SPARSEDATA: the TLV's length has 16 bits (RFC 5810 section 6.2)."""
+SELECT_HEAD = 8
+"""Class and instance in an LFBselect, whose length has 16 bits (RFC 5810 section 6.2): what one
+LFBselect can hold is much less than a message."""
+PATH_HEAD = 8
+"""TLV head, flags and count of a PATH-DATA."""
+RESULT_OCTETS = 8
+MAX_DUMP = 8 << 20
+"""Octets of a table in several QueryResponses: they wait in one queue of the driver's, together."""
 MAX_ANSWER = 240_000
 """Octets of contents in one QueryResponse: a message is 262,140 long at most (section 6.1)."""
-ILV_HEAD = 8
+F_SELKEY_DRAWN = 0x8000
+"""F_SELKEY where Figure 18 of RFC 5810 draws it."""
 ARRAY_PROPERTIES = ("entryCount", "highestUsedSubscript", "firstUnusedSubscript")
-
-RESPONSE_TO = {
-    OperType.GET: OperType.GET_RESPONSE,
-    OperType.GET_PROP: OperType.GET_PROP_RESPONSE,
-    OperType.SET: OperType.SET_RESPONSE,
-    OperType.SET_PROP: OperType.SET_PROP_RESPONSE,
-    OperType.DEL: OperType.DEL_RESPONSE,
-    OperType.COMMIT: OperType.COMMIT_RESPONSE,
-}
 
 
 class Store:
@@ -48,17 +56,29 @@ class Store:
         return found
 
     def query(
-        self, lfbs: Iterable[LfbSelect], under_way: Transaction | None = None
+        self,
+        lfbs: Iterable[LfbSelect],
+        under_way: Transaction | None = None,
+        extended: bool = False,
     ) -> tuple[LfbSelect, ...]:
-        """The body of a QueryResponse."""
-        return _Query(self, under_way).run(lfbs)
+        """The body of a QueryResponse. `extended`: failures as EXTENDEDRESULTs."""
+        return _Query(self, under_way, extended).run(lfbs)
+
+    def dump(
+        self, lfb: LfbSelect, under_way: Transaction | None = None
+    ) -> list[tuple[LfbSelect, ...]]:
+        """The bodies of a large table's QueryResponses but the last (RFC 7391 section 3.3); empty:
+        this is no GET of one table, or one that is too large even so."""
+        return _Query(self, under_way, False).dump(lfb)
 
 
-def result(code: ResultCode) -> Result:
-    return _RESULTS[code]
-
-
-_RESULTS = {code: Result(code) for code in ResultCode}
+def wrong_selector(path: PathData) -> str | None:
+    """What RFC 7391 section 3.1 forbids, in words; None: nothing of it."""
+    if path.flags & F_SELTABRANGE and path.flags & (F_SELKEY | F_SELKEY_DRAWN):
+        return "a key and a range at once"
+    if isinstance(path.selector, TableRange) and path.children:
+        return "a range has no paths below"
+    return None
 
 
 def key_row(target: Target, rows: dict[int, Any], key: KeyInfo) -> int:
@@ -95,19 +115,31 @@ def walk(value: Any, kind: Any, steps: tuple[int, ...]) -> Any:
     return value
 
 
+def _part(lfb: LfbSelect, path: PathData, rows: list[tuple[int, bytes]]) -> tuple[LfbSelect, ...]:
+    answer = PathData(path.ids, content=SparseData(tuple(rows)))
+    operation = Operation(OperType.GET_RESPONSE, (answer,))
+    return (LfbSelect(lfb.class_id, lfb.instance_id, (operation,)),)
+
+
 class _Query:
     """One Query message on its way through the store."""
 
-    def __init__(self, store: Store, under_way: Transaction | None) -> None:
+    def __init__(self, store: Store, under_way: Transaction | None, extended: bool) -> None:
         self.store = store
         self.under_way = under_way
+        self.extended = extended
         self.room = MAX_ANSWER
+        """Octets left in the message."""
+        self.select_room = 0
+        """Octets left in the LFBselect."""
 
     def run(self, lfbs: Iterable[LfbSelect]) -> tuple[LfbSelect, ...]:
         answers = []
         for lfb in lfbs:
             operations = []
+            self.select_room = MAX_TLV_VALUE - SELECT_HEAD
             for operation in lfb.operations:
+                self.select_room -= TLV_HEAD
                 paths = tuple(self.path(lfb, operation.type, p, ()) for p in operation.paths)
                 kind = RESPONSE_TO.get(operation.type)
                 if kind is not None:
@@ -119,27 +151,34 @@ class _Query:
         self, lfb: LfbSelect, kind: OperType, path: PathData, prefix: tuple[int, ...]
     ) -> PathData:
         ids = path.ids
+        head = PATH_HEAD + 4 * len(ids) + RESULT_OCTETS
+        self.room -= head
+        self.select_room -= head
         try:
+            wrong = wrong_selector(path) if path.selector is not None else None
+            if wrong is not None:
+                raise ProtocolError(ResultCode.INVALID_TFLAGS, wrong)
             instance = self.store.find(lfb.class_id, lfb.instance_id)
             if isinstance(path.selector, KeyInfo):
                 target = instance.cls.resolve(prefix + ids)
                 rows = self.value(instance, target)
                 ids = (*ids, key_row(target, rows, path.selector))
             if path.children:
-                if isinstance(path.selector, TableRange):
-                    raise ProtocolError(ResultCode.INVALID_TFLAGS, "a range has no paths below")
                 below = tuple(self.path(lfb, kind, c, prefix + ids) for c in path.children)
                 return PathData(ids, children=below)
             return PathData(ids, content=self.content(instance, kind, path, prefix + ids))
         except ProtocolError as error:
-            return PathData(ids, content=result(error.code))
-        except UsageError:
-            return PathData(ids, content=result(ResultCode.CONTENTS_TOO_LONG))
+            return PathData(ids, content=outcome(error.code, error.reason, self.extended))
+        except UsageError as error:
+            code = ResultCode.CONTENTS_TOO_LONG
+            return PathData(ids, content=outcome(code, str(error), self.extended))
 
     def content(
         self, instance: Instance, kind: OperType, path: PathData, ids: tuple[int, ...]
     ) -> FullData | SparseData:
         if kind is OperType.GET_PROP:
+            if isinstance(path.selector, TableRange):
+                raise ProtocolError(ResultCode.INVALID_TFLAGS, "a range in a GET-PROP")
             return self.spend(FullData(self.properties(instance, ids)))
         if kind is not OperType.GET:
             raise ProtocolError(ResultCode.INVALID_MESSAGE_TYPE, f"{kind.name} in a Query")
@@ -161,19 +200,51 @@ class _Query:
             answer = SparseData(target.type.pack_sparse(rows))
         else:
             answer = FullData(target.type.pack(value))
+        self.spend(answer)
         if target.access == "read-reset":
             instance.was_read(target.component.name)
-        return self.spend(answer)
+        return answer
 
     def spend(self, answer: FullData | SparseData) -> FullData | SparseData:
         if isinstance(answer, FullData):
             size = len(answer.value)
         else:
             size = sum(ILV_HEAD + (len(octets) + 3 & ~3) for _, octets in answer.items)
-        if size > min(MAX_CONTENT, self.room):
+        size = size + 3 & ~3
+        if size > min(self.select_room, self.room):
             raise ProtocolError(ResultCode.CONTENTS_TOO_LONG, f"{size} octets: ask for ranges")
         self.room -= size
+        self.select_room -= size
         return answer
+
+    def dump(self, lfb: LfbSelect) -> list[tuple[LfbSelect, ...]]:
+        if len(lfb.operations) != 1 or len(lfb.operations[0].paths) != 1:
+            return []
+        operation, path = lfb.operations[0], lfb.operations[0].paths[0]
+        if operation.type is not OperType.GET or path.children or type(path.selector) is KeyInfo:
+            return []
+        instance = self.store.find(lfb.class_id, lfb.instance_id)
+        target = instance.cls.resolve(path.ids)
+        if not isinstance(target.type, ArrayType):
+            return []
+        rows = self.value(instance, target)
+        wanted = path.selector if isinstance(path.selector, TableRange) else TableRange()
+        fits = MAX_TLV_VALUE - SELECT_HEAD - TLV_HEAD - PATH_HEAD - 4 * len(path.ids) - TLV_HEAD
+        bodies: list[tuple[LfbSelect, ...]] = []
+        part: list[tuple[int, bytes]] = []
+        left = fits
+        total = 0
+        for index, octets in target.type.pack_sparse({n: rows[n] for n in in_range(rows, wanted)}):
+            size = ILV_HEAD + (len(octets) + 3 & ~3)
+            total += size
+            if size > fits or total > MAX_DUMP:
+                return []
+            if size > left:
+                bodies.append(_part(lfb, path, part))
+                part, left = [], fits
+            part.append((index, octets))
+            left -= size
+        return [*bodies, _part(lfb, path, part)]
 
     def whole(self, instance: Instance) -> FullData | SparseData:
         """Use case 18 of RFC 5810 Appendix D. FULLDATA has every component, so an instance that

@@ -5,7 +5,7 @@ Also what lets queries see committed values only while the kernel is still being
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from fe_datapath.lfbs.instance import MISSING, Instance
@@ -58,6 +58,11 @@ class Transaction:
                 del place[index]
             else:
                 place[index] = before
+
+    def backwards(self) -> Iterator[tuple[Instance, str, int | None, Any]]:
+        """Every single change, the last first, with the value before it."""
+        for instance, name, index, old, *_ in reversed(self._log):
+            yield instance, name, index, old
 
     def since(self, mark: int) -> ChangesByInstance:
         """The single changes after `mark`."""

@@ -29,14 +29,14 @@ STATISTICS = (
     "TxmitErrBytes",
 )
 """StatisticsType's components in the order of `forces.association.Statistics`."""
-EXTENDED_RESULT_NOT_SUPPORTED = 1
+EXTENDED_RESULT_NOT_SUPPORTED, EXTENDED_RESULT_SUPPORTED = 1, 2
 LARGEST = {
     "CEHBPolicy": 1,
     "FEHBPolicy": 1,
     "CEFailoverPolicy": 1,
     "FERestartPolicy": 0,
     "HAMode": max(HaMode),
-    "EResultAdmin": EXTENDED_RESULT_NOT_SUPPORTED,
+    "EResultAdmin": EXTENDED_RESULT_SUPPORTED,
 }
 INTERVALS = {"CEHDI", "FEHI", "CEFTI"}
 MULTICAST_LIMIT = 64
@@ -64,9 +64,14 @@ class Fepo(Instance):
             CEFTI=config.cefti_ms,
             SupportableVersions={0: 1},
             HACapabilities={0: GRACEFUL_RESTART, 1: HIGH_AVAILABILITY},
-            EResultCapab={0: EXTENDED_RESULT_NOT_SUPPORTED},
+            EResultCapab={0: EXTENDED_RESULT_NOT_SUPPORTED, 1: EXTENDED_RESULT_SUPPORTED},
         )
         self.mirror()
+
+    @property
+    def extended(self) -> bool:
+        """Results are EXTENDEDRESULTs (RFC 7391 section 3.2.3.1)."""
+        return bool(self.values["EResultAdmin"] == EXTENDED_RESULT_SUPPORTED)
 
     def mirror(self, pending: Collection[str] = ()) -> None:
         """Show what mastership has come to, except where a Config under way wants another

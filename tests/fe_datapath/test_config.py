@@ -198,7 +198,7 @@ def test_del_of_row_of_range_and_of_what_is_not_there() -> None:
             C.INVALID_PATH,
         ),
         (delete("FEPO", 5), C.INVALID_PATH),
-        (LfbSelect(2, 1, (Operation(OperType.COMMIT),)), C.NOT_SUPPORTED),
+        (LfbSelect(2, 1, (Operation(OperType.COMMIT),)), C.INVALID_FLAGS),
     ],
 )
 def test_result_code(lfb: LfbSelect, code: C) -> None:

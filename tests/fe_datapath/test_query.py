@@ -103,7 +103,10 @@ def test_a_table_too_long_for_one_tlv_has_to_be_asked_for_in_ranges() -> None:
         rows = {i: prefix(i, 5) for i in range(4000 * part, 4000 * (part + 1))}
         data = SparseData(PREFIX_ROW.pack_sparse(dict(list(rows.items())[:3000])))
         made.config(select(LPM, OperType.SET, PathData((1,), content=data)))
-    assert made.get(LPM, "IPv4PrefixTable") is C.CONTENTS_TOO_LONG
+    both = (PathData((1,)), PathData((1,)))
+    asked = select(LPM, OperType.GET, *both)
+    answers = made.query(asked).lfbs[0].operations[0].paths
+    assert [path.content for path in answers] == [Result(C.CONTENTS_TOO_LONG)] * 2
     assert isinstance(answer(made, LPM, PathData((1,), TableRange(0, 2999))).content, SparseData)
 
 

@@ -1,0 +1,177 @@
+"""The bodies of responses: results, in the shape of the request (RFC 6984 section 5.1).
+
+RESULT-TLV or EXTENDEDRESULT-TLV as FEPO.EResultAdmin says (RFC 7391 section 3.2.3.1). An answer
+that has no room for a result of every path says less: an LFBselect has 16 bits of length, and a
+DEL of 4,000 rows fits into them while 4,000 results do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Protocol
+
+from forces.errors import ResultCode, UsageError
+from forces.messages import LfbSelect, Message, Operation, OperType
+from forces.paths import ExtendedResult, PathData, Result
+from forces.wire import lfbs_length
+
+NOT_DONE = ResultCode.UNSPECIFIED_ERROR
+CAUSE_OCTETS = 32
+"""RFC 7391 section 3.2.3 recommends no longer cause."""
+
+RESPONSE_TO = {
+    OperType.GET: OperType.GET_RESPONSE,
+    OperType.GET_PROP: OperType.GET_PROP_RESPONSE,
+    OperType.SET: OperType.SET_RESPONSE,
+    OperType.SET_PROP: OperType.SET_PROP_RESPONSE,
+    OperType.DEL: OperType.DEL_RESPONSE,
+    OperType.COMMIT: OperType.COMMIT_RESPONSE,
+}
+
+
+def outcome(code: ResultCode, reason: str = "", extended: bool = False) -> Result | ExtendedResult:
+    if not extended:
+        return _result(code)
+    cause = reason.encode()[:CAUSE_OCTETS].decode(errors="ignore")
+    return ExtendedResult(code, cause)
+
+
+@cache
+def _result(code: ResultCode) -> Result:
+    return Result(code)
+
+
+Body = tuple[LfbSelect, ...]
+
+
+def is_too_long(body: Body) -> bool:
+    """Whether all that a QueryResponse says is that it would be too long."""
+    if len(body) != 1 or len(body[0].operations) != 1 or len(body[0].operations[0].paths) != 1:
+        return False
+    content = body[0].operations[0].paths[0].content
+    return (
+        isinstance(content, Result | ExtendedResult)
+        and content.code == ResultCode.CONTENTS_TOO_LONG
+    )
+
+
+def all_done(lfb: LfbSelect, extended: bool) -> Body:
+    """The last of several QueryResponses: success, and no data."""
+    ids = lfb.operations[0].paths[0].ids
+    path = PathData(ids, content=outcome(ResultCode.SUCCESS, "", extended))
+    return (replace(lfb, operations=(Operation(OperType.GET_RESPONSE, (path,)),)),)
+
+
+def fitting(body: Body, asked: Body, extended: bool) -> Body:
+    """A QueryResponse, or one result for each LFB instance if even its results have no room."""
+    try:
+        lfbs_length(body)
+    except UsageError:
+        return _one_result_each(asked, ResultCode.CONTENTS_TOO_LONG, extended)
+    return body
+
+
+def _one_result_each(lfbs: Body, code: ResultCode, extended: bool) -> Body:
+    paths = (PathData((), content=outcome(code, "", extended)),)
+    return tuple(
+        replace(lfb, operations=(Operation(RESPONSE_TO[lfb.operations[0].type], paths),))
+        for lfb in lfbs
+        if lfb.operations[0].type in RESPONSE_TO
+    )
+
+
+class Edits(Protocol):
+    """`fe_datapath.edits.Edits`, as far as an answer needs it."""
+
+    message: Message
+    codes: list[ResultCode]
+    reasons: dict[int, str]
+    first: int
+    keyed: dict[int, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """How a Config ended, path by path."""
+
+    message: Message
+    codes: Sequence[ResultCode]
+    """In the order of the paths that carry contents."""
+    reasons: Mapping[int, str]
+    """Index into the codes -> words."""
+    keyed: Mapping[int, tuple[int, ...]]
+    """id() of a PATH-DATA -> its path where a key has found the row."""
+    extended: bool
+
+    @classmethod
+    def of(cls, edits: Edits, extended: bool) -> Verdicts:
+        first = edits.first
+        reasons = {n - first: reason for n, reason in edits.reasons.items() if n >= first}
+        return cls(edits.message, edits.codes[first:], reasons, edits.keyed, extended)
+
+    def response(self, failed_only: bool) -> tuple[LfbSelect, ...]:
+        """The body of the ConfigResponse; with `failed_only` (FailureACK) without successes."""
+        shapes: list[Callable[[], tuple[LfbSelect, ...]]] = [
+            lambda: self._paths({ResultCode.SUCCESS} if failed_only else set()),
+            lambda: self._paths({ResultCode.SUCCESS}),
+            lambda: self._paths({ResultCode.SUCCESS, NOT_DONE}),
+        ]
+        if any(code is not ResultCode.SUCCESS for code in self.codes):
+            candidates = shapes
+        else:
+            candidates = shapes[:1]
+        for shape in candidates:
+            body = shape()
+            try:
+                lfbs_length(body)
+            except UsageError:
+                continue
+            return body
+        return self._whole()
+
+    def _paths(self, without: set[ResultCode]) -> tuple[LfbSelect, ...]:
+        numbers = iter(range(len(self.codes)))
+        lfbs = []
+        for lfb in self.message.lfbs:
+            operations = []
+            for operation in lfb.operations:
+                kind = RESPONSE_TO.get(operation.type)
+                if kind is None:
+                    continue
+                if not operation.paths:
+                    operations.append(Operation(kind, result=self._outcome(next(numbers))))
+                    continue
+                answers = [self._answer(path, numbers, without) for path in operation.paths]
+                paths = tuple(answer for answer in answers if answer is not None)
+                if paths:
+                    operations.append(Operation(kind, paths))
+            if operations:
+                lfbs.append(LfbSelect(lfb.class_id, lfb.instance_id, tuple(operations)))
+        return tuple(lfbs)
+
+    def _answer(
+        self, path: PathData, numbers: Iterator[int], without: set[ResultCode]
+    ) -> PathData | None:
+        ids = self.keyed.get(id(path), path.ids) if self.keyed else path.ids
+        if path.children:
+            below = [self._answer(child, numbers, without) for child in path.children]
+            children = tuple(answer for answer in below if answer is not None)
+            return PathData(ids, children=children) if children else None
+        number = next(numbers)
+        if self.codes[number] in without:
+            return None
+        return PathData(ids, None, self._outcome(number))
+
+    def _outcome(self, number: int) -> Result | ExtendedResult:
+        if not self.extended:
+            return _result(self.codes[number])
+        return outcome(self.codes[number], self.reasons.get(number, ""), True)
+
+    def _whole(self) -> tuple[LfbSelect, ...]:
+        """One result for each LFB instance: the first thing that was wrong with the message."""
+        bad = [code for code in self.codes if code not in (ResultCode.SUCCESS, NOT_DONE)]
+        failed = any(code is not ResultCode.SUCCESS for code in self.codes)
+        code = bad[0] if bad else NOT_DONE if failed else ResultCode.SUCCESS
+        return _one_result_each(self.message.lfbs, code, self.extended)

@@ -73,6 +73,12 @@ def run(
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**32 - 1, help="Instead of the file's.")
     ] = None,
+    topology: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Instead of the file's: a name, or a path (YAML, GraphML, GML)."
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, run nothing.")] = False,
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")
@@ -85,7 +91,7 @@ def run(
     """Run a scenario: boot the lab, break it again and again, measure, report."""
     with _one_line_errors():
         if resume is not None:
-            if scenario or trials or only or seed is not None or dry_run:
+            if scenario or trials or only or seed is not None or topology or dry_run:
                 text = "--resume goes on with a run as it was planned: no other choice with it"
                 fail(text, EXIT_USAGE)
             _resume(resume, pcap, as_json)
@@ -94,19 +100,20 @@ def run(
         from experiments.scenario import load_scenario
 
         loaded = load_scenario(scenario)
-        topology = _topology(loaded)
-        plan = _plan(loaded, trials, only, seed)
+        chosen = _topology(loaded, topology)
+        place = chosen.source if topology and topology != chosen.name else chosen.name
+        plan = _plan(loaded, place, trials, only, seed)
         if dry_run:
             _show_plan(plan, as_json)
             return
-        _start(loaded, topology, plan, pcap, as_json)
+        _start(loaded, chosen, plan, pcap, as_json)
 
 
-def _topology(scenario: Scenario) -> Topology:
+def _topology(scenario: Scenario, instead: str | None = None) -> Topology:
     """The scenario's topology; what its faults strike must be in it."""
     from topologies.loader import load_topology
 
-    topology = load_topology(scenario.content.topology)
+    topology = load_topology(instead or scenario.content.topology)
     names = {node.name for node in topology.nodes} | {link.name for link in topology.links}
     for schedule, faults in scenario.content.faults.items():
         for index, fault in enumerate(faults):
@@ -118,7 +125,13 @@ def _topology(scenario: Scenario) -> Topology:
     return topology
 
 
-def _plan(scenario: Scenario, trials: int | None, only: list[str] | None, seed: int | None) -> Plan:
+def _plan(
+    scenario: Scenario,
+    topology: str,
+    trials: int | None,
+    only: list[str] | None,
+    seed: int | None,
+) -> Plan:
     from experiments.plan import make_plan
 
     cells = scenario.cells
@@ -131,7 +144,7 @@ def _plan(scenario: Scenario, trials: int | None, only: list[str] | None, seed: 
     content = scenario.content
     return make_plan(
         scenario.name,
-        content.topology,
+        topology,
         [cell for cell in cells if not only or cell.name in only],
         content.seed if seed is None else seed,
         content.warmup,

@@ -186,7 +186,7 @@ def _description(plan: Plan, planned: PlannedTrial, setting: Setting) -> Descrip
         observe_ms=cell.observe_ms,
         must_lose=cell.must_lose,
         fes=tuple(node.name for node in topology.of_kind("fe")),
-        ces={node.name: node.id for node in topology.of_kind("ce")},
+        ces={node.name: node.id for node in topology.of_kind("ce")[: cell.settings.ces]},
         limits=setting.limits,
     )
 

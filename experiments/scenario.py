@@ -24,7 +24,13 @@ MAX_CELLS = 200
 MAX_TRIALS = 10_000
 
 FaultKind = Literal[
-    "crash", "hang", "isolate-carrier", "isolate-silent", "planned-switch", "link-cut"
+    "crash",
+    "hang",
+    "isolate-carrier",
+    "isolate-silent",
+    "planned-switch",
+    "link-cut",
+    "link-silent",
 ]
 FigureName = Literal["dtimes", "loss", "outages", "ladder"]
 Milliseconds = Annotated[float, Field(ge=0, le=600_000)]
@@ -37,6 +43,7 @@ _BOUNDS: Mapping[str, tuple[int, int]] = {
     "cefti_ms": (1, 3_600_000),
     "beacon_ms": (0, 1_000),
     "probe_pps": (20, 50_000),
+    "ces": (1, 100),
 }
 """Of the numbers in `CellSettings`; the probe's are what its sender can do."""
 

@@ -44,6 +44,8 @@ class CellSettings:
     beacon_ms: int = 5
     probe_pps: int = 1000
     """Packets per second, per flow and direction."""
+    ces: int | None = None
+    """How many of the topology's CEs take part, the first ones; None: all of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,8 +64,9 @@ class Document:
     root: yaml.Node | None
 
     def line_of(self, location: Location = ()) -> int:
-        """Line of the deepest part of `location` that the file has; the key's line for a key."""
-        node, line = self.root, 1
+        """Line of the deepest part of `location` that the file has; the key's line for a key. 0
+        for a value that no person wrote."""
+        node, line = self.root, 0 if self.root is None else 1
         for step in location:
             key = _child(node, step)
             if key is None:

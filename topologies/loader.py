@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from topologies import zoo
 from topologies.document import Document, DocumentError, read, suggestion
 from topologies.model import Endpoint, Flow, Link, Node, Topology
 from topologies.schema import HostDocument, TopologyDocument
@@ -24,9 +25,13 @@ def available() -> list[str]:
 
 
 def load_topology(name_or_path: str | Path) -> Topology:
-    """A shipped topology by name, or any file by path. DocumentError where it is wrong."""
+    """A shipped topology by name, or any file by path: YAML, or a network of the Internet Topology
+    Zoo as GraphML or GML. DocumentError where it is wrong."""
     path = _find(name_or_path)
-    document = read(path)
+    if path.suffix in zoo.SUFFIXES:
+        document = zoo.read_zoo(path)
+    else:
+        document = read(path)
     content = document.validate(TopologyDocument)
     kinds = _check_names(document, content)
     _check_links(document, content, kinds)
@@ -49,13 +54,13 @@ def load_topology(name_or_path: str | Path) -> Topology:
             for flow in content.flows
         ),
         control_subnet=CONTROL_SUBNET,
-        source=str(path),
+        source=str(path.resolve()),
     )
 
 
 def _find(name_or_path: str | Path) -> Path:
     text = str(name_or_path)
-    if "/" in text or text.endswith((".yaml", ".yml")):
+    if "/" in text or text.endswith((".yaml", ".yml", *zoo.SUFFIXES)):
         return Path(text)
     if text not in available():
         raise DocumentError(

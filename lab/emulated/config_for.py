@@ -23,10 +23,14 @@ def ces_in_use(topology: Topology, settings: CellSettings) -> tuple[Node, ...]:
     if settings.mode not in HA_MODE:
         raise LabError(f"mode {settings.mode} is not there yet (modes: {', '.join(HA_MODE)})")
     ces = topology.of_kind("ce")
+    if settings.ces is not None:
+        if settings.ces > len(ces):
+            raise LabError(f"{settings.ces} CEs are asked for, {topology.name} has {len(ces)}")
+        ces = ces[: settings.ces]
     if settings.mode == "none":
         return ces[:1]
     if len(ces) < 2:
-        raise LabError(f"mode {settings.mode} needs a second CE, {topology.name} has one")
+        raise LabError(f"mode {settings.mode} needs a second CE, and there is one")
     return ces
 
 

@@ -75,6 +75,11 @@ class Configs:
         """Of the Config that the kernel is being programmed for."""
         return None if self._current is None else self._current.edits.transaction
 
+    @property
+    def pending(self) -> int:
+        """Configs that were taken and have not ended."""
+        return len(self.waiting) + (self._current is not None)
+
     def submit(self, request: Request) -> bool:
         """False: too many are waiting, and this one was not taken."""
         if len(self.waiting) >= QUEUE_LIMIT:

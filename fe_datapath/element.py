@@ -26,6 +26,7 @@ from fe_datapath.lfbs.fepo import STATISTICS, Fepo
 from fe_datapath.lfbs.instance import Instance
 from fe_datapath.lfbs.ipv4 import NEXT_HOPS, PREFIXES, NextHops, Prefixes
 from fe_datapath.lfbs.plan import Plan
+from fe_datapath.lfbs.sync import StateSync
 from fe_datapath.notifications import notification
 from fe_datapath.responses import Body, Verdicts, all_done, fitting, is_too_long
 from fe_datapath.store import Store
@@ -77,7 +78,8 @@ class ForwardingElement:
         instances: list[Instance] = [self.fe_object, self.fepo, *self.phys.values()]
         instances += [EtherMacIn(lfbs, port) for port in self.ports.values()]
         instances += [EtherMacOut(lfbs, port) for port in self.ports.values()]
-        instances += [self.prefixes, self.next_hops]
+        self.sync = StateSync(lfbs, lambda: self.configs.pending, self.ha.liveness)
+        instances += [self.prefixes, self.next_hops, self.sync]
         self.fe_object.describe(instances)
         self.store = Store(lfbs, instances)
         self.configs = Configs(self.store, self.next_hops, self.context.next_token)
@@ -90,6 +92,7 @@ class ForwardingElement:
     def start(self, now: int) -> list[Effect]:
         """RFC 5812 section 5.2: an FE starts in OperDisable."""
         self.context.now = now
+        self.sync.begin(now)
         self._program((SetForwarding(False),))
         self.ha.start()
         return self._take()
@@ -196,6 +199,9 @@ class ForwardingElement:
         self._answer(
             event.peer, request, MessageType.QUERY_RESPONSE, fitting(body, request.lfbs, extended)
         )
+        if self.sync.asked:
+            self.sync.asked = False
+            self.ha.look(event.peer)
 
     def _answer_in_parts(
         self, ce: int, request: Message, parts: list[Body], extended: bool
@@ -258,7 +264,10 @@ class ForwardingElement:
         request, edits = finished.request, finished.edits
         if finished.diverged:
             self.context.journal("diverged", detail=finished.diverged)
-        ack, failed = request.message.header.flags.ack, edits.failed
+        flags, failed = request.message.header.flags, edits.failed
+        ack = flags.ack
+        exact = not (failed or finished.diverged or flags.transaction)
+        self.sync.carried_out(request.message, request.size, exact)
         wanted = {
             Ack.NO_ACK: False,
             Ack.SUCCESS_ACK: not failed,
@@ -344,6 +353,7 @@ class ForwardingElement:
     def new_master(self) -> None:
         """RFC 5812 section 5.2: the FE moves itself to OperEnable when it can work. After a stop
         (policy 0, CEFTI) its state is gone, and only the CE knows when it is there again."""
+        self.sync.new_master()
         if not self._enabled and self.fe_object.state is FeState.OperDisable:
             self._enabled = True
             self.fe_object.state = FeState.OperEnable
@@ -359,6 +369,7 @@ class ForwardingElement:
         objects |= self.next_hops.in_kernel
         self.prefixes.clear()
         self.next_hops.clear()
+        self.sync.begin(self.context.now)
         self.fe_object.state = FeState.OperDisable
         for instance in self.store.instances.values():
             instance.registered.clear()

@@ -29,6 +29,17 @@ RETRY_JITTER = 0.1
 """Share of a pause by which it varies, so that FEs which lost a CE together return apart."""
 
 
+PATIENCE_HEARTBEATS = 3
+PATIENCE_SHARE = 0.75
+"""Asked by another CE, the FE agrees that its master is gone after a silence of so many heartbeat
+intervals, or so much of the dead interval if that is shorter."""
+LOOK_MIN_MS = 2
+"""However long the silence was, the answer to the poke has this time: an FE that was itself asleep
+finds its master's messages waiting."""
+POKE_MIN_NS = 1_000_000
+"""Between two pokes, however often a CE asks."""
+
+
 class Owner(Protocol):
     """What the associations need of the FE around them."""
 
@@ -65,6 +76,8 @@ class HighAvailability:
         """CE -> correlator of the AssociationSetup that waits for its answer."""
         self._torn_down: int | None = None
         self._in_office = (0, 0)
+        self._looking: int | None = None
+        self._poked_ns = -POKE_MIN_NS
 
     @property
     def master(self) -> int | None:
@@ -103,9 +116,10 @@ class HighAvailability:
             return
         self._journal_transport("tml_lost", ce, event.cause, event.detail)
         watched = self.associated(ce) and self.links[ce].dead_ns is not None
-        if self.config.detect == "heartbeat" and watched:
+        looked = ce == self._looking
+        if self.config.detect == "heartbeat" and watched and not looked:
             return
-        self._trigger(Trigger.LOST, ce, "tml", event.cause.value)
+        self._trigger(Trigger.LOST, ce, "claim" if looked else "tml", event.cause.value)
 
     def _journal_transport(self, what: str, ce: int, cause: LossCause, detail: str) -> None:
         self.context.journal(what, peer=self.context.name(ce), cause=cause.value, detail=detail)
@@ -143,10 +157,45 @@ class HighAvailability:
         self._trigger(Trigger.TEARDOWN, event.peer, "teardown", cause)
         self._torn_down = None
 
-    def claim(self, ce: int, source: str, cause: str) -> None:
-        """Some other sign than transport or silence says that this CE is gone."""
-        if self.associated(ce):
-            self._trigger(Trigger.LOST, ce, source, cause)
+    # Another CE asks whether the master lives (docs/ce-ce-sync.md)
+
+    def liveness(self) -> tuple[int, int, int]:
+        """The master (0: none), its silence, and the silence with which we agree, in ms."""
+        ce = self.master
+        link = None if ce is None else self.links.get(ce)
+        if ce is None or link is None:
+            return 0, 0, 0
+        silence_ns = self.context.now - link.last_received_ns
+        return ce, min(silence_ns // NS_PER_MS, 0xFFFFFFFF), self._patience_ms()
+
+    def _patience_ms(self) -> int:
+        dead_ms = self.config.cehdi_ms if self.dead_ms is None else self.dead_ms
+        beats_ms = PATIENCE_HEARTBEATS * (self.heartbeat_ms or dead_ms)
+        return round(min(beats_ms, PATIENCE_SHARE * dead_ms))
+
+    def look(self, asker: int) -> None:
+        """Look for ourselves: poke the master's transport, which reports an error if nobody is
+        there any more, and see whether it stays silent. A claim alone moves nothing."""
+        ce = self.master
+        link = None if ce is None else self.links.get(ce)
+        if ce is None or link is None or asker == ce:
+            return
+        now = self.context.now
+        if now - self._poked_ns < POKE_MIN_NS:
+            return
+        self._poked_ns, self._looking = now, ce
+        self.send(ce, link.heartbeat())
+        until = link.last_received_ns + self._patience_ms() * NS_PER_MS
+        self.context.set_timer(("look", ce), max(until, now + LOOK_MIN_MS * NS_PER_MS))
+
+    def _looked(self, ce: int) -> None:
+        self._looking = None
+        link = self.links.get(ce)
+        if ce != self.master or link is None:
+            return
+        silence_ms = (self.context.now - link.last_received_ns) / NS_PER_MS
+        if silence_ms >= self._patience_ms():
+            self._trigger(Trigger.LOST, ce, "claim", f"silent for {silence_ms:.1f} ms")
 
     # What the master sets
 
@@ -172,6 +221,8 @@ class HighAvailability:
             self._liveness(ce)
         elif what == "setup":
             self._trigger(Trigger.REFUSED, ce)
+        elif what == "look":
+            self._looked(ce)
         elif what == "retry":
             self._trigger(Trigger.RETRY_DUE, ce)
         elif what == "cefti":
@@ -242,6 +293,7 @@ class HighAvailability:
                 context.journal("detect", ce=context.name(ce), source=source, cause=cause)
             case m.NewMaster(ce, last):
                 self._in_office = (ce, last)
+                self._looking = None
                 self.owner.new_master()
             case m.StateChanged(previous, state, cause):
                 context.journal(

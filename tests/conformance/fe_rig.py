@@ -43,6 +43,7 @@ CONFIG = FeConfig(
     ha_mode=2,
 )
 FEO, FEPO, PHY, MAC_IN, MAC_OUT, LPM, HOPS = 1, 2, 3, 4, 7, 10, 12
+STATE_SYNC = library().cls("Ext-FEStateSync").id
 
 
 def lfb(class_id: int, *operations: Operation, instance: int = 1) -> LfbSelect:
@@ -281,6 +282,6 @@ class FeRig:
         values = {
             key: {c.name: repr(instance.read(c.name)) for c in instance.cls.components.values()}
             for key, instance in self.core.store.instances.items()
-            if key[0] != FEPO
+            if key[0] not in (FEPO, STATE_SYNC)  # these count messages
         }
         return values, self.datapath.routes(), self.datapath.nexthops(), self.datapath.forwarding

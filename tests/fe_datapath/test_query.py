@@ -221,7 +221,8 @@ def test_fe_object_describes_the_fe() -> None:
     selectors = made.get("FEObject", "LFBSelectors").values()
     pairs = {(s["LFBClassID"], s["LFBInstanceID"]) for s in selectors}
     per_port = {(cls, n) for cls in (3, 4, 7) for n in (1, 2)}
-    assert pairs == {(1, 1), (2, 1), (10, 1), (12, 1)} | per_port
+    sync = (LFBS.cls("Ext-FEStateSync").id, 1)
+    assert pairs == {(1, 1), (2, 1), (10, 1), (12, 1), sync} | per_port
     supported = made.get("FEObject", "SupportedLFBs").values()
     assert {s["LFBName"] for s in supported} >= {"FEPO", "IPv4UcastLPM", "EtherPHYCop"}
     for link in made.get("FEObject", "LFBTopology").values():

@@ -169,12 +169,6 @@ def test_teardown_by_the_master_is_a_loss_and_is_not_answered_with_one() -> None
     assert made.core.ha.master == CE2
 
 
-def test_a_claim_that_the_master_is_gone_has_its_source_in_the_journal() -> None:
-    made = associated()
-    made.core.ha.claim(CE1, "claim", "ce2 says so")
-    assert made.core.ha.master == CE2
-
-
 # Heartbeats of the FE
 
 

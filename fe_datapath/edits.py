@@ -11,32 +11,21 @@ back, or not tried, because another one failed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from fe_datapath.edited import constrained, edited
 from fe_datapath.lfbs.instance import MISSING, Instance
 from fe_datapath.responses import NOT_DONE, RESPONSE_TO
-from fe_datapath.store import Store, in_range, key_row, walk, wrong_selector
+from fe_datapath.store import PlainTable, Store, in_range, key_row, walk, wrong_selector
 from fe_datapath.transaction import Transaction
 from forces.errors import ProtocolError, ResultCode
 from forces.header import ExecMode
 from forces.messages import LfbSelect, Message, OperType
-from forces.model import ArrayType, Field, StructType, Target
+from forces.model import ArrayType, StructType, Target
 from forces.paths import FullData, KeyInfo, PathData, SparseData, TableRange
 
 MAX_EDITS = 65_536
 """Of one Config. A message of 262,140 octets has room for fewer PATH-DATAs than this."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """A top-level table whose rows can be taken as they come."""
-
-    name: str
-    type: StructType
-    checked: tuple[Field, ...]
-    """Fields with fewer allowed values than their octets can hold."""
 
 
 class Edits:
@@ -70,7 +59,7 @@ class Edits:
         """id() of a PATH-DATA with a key -> its path with the row that the key has selected."""
         self._commit = commit
         self._stopped = False
-        self._rows: dict[tuple[int, int], _Rows | None] = {}
+        self._rows = store.plain_tables
         for one in earlier:
             self._carry_out(one)
         self.first = len(self.codes)
@@ -201,7 +190,7 @@ class Edits:
 
     def _fast_row(
         self, lfb: LfbSelect, kind: OperType, path: PathData, ids: tuple[int, ...]
-    ) -> _Rows | None:
+    ) -> PlainTable | None:
         """A whole row of a top-level table of plain numbers: what bulk updates consist of."""
         if kind is not OperType.SET or len(ids) != 2 or type(path.content) is not FullData:
             return None
@@ -221,10 +210,10 @@ class Edits:
             ):
                 row = component.type.row
                 checked = tuple(field for field in row.fields if constrained(field.type))
-                self._rows[place] = _Rows(component.name, row, checked)
+                self._rows[place] = PlainTable(component.name, row, checked)
         return self._rows[place]
 
-    def _set_row(self, lfb: LfbSelect, rows: _Rows, index: int, octets: bytes) -> None:
+    def _set_row(self, lfb: LfbSelect, rows: PlainTable, index: int, octets: bytes) -> None:
         instance = self.store.find(lfb.class_id, lfb.instance_id)
         row = rows.type.unpack(octets)
         for field in rows.checked:

@@ -7,6 +7,7 @@ under way has changed and the kernel has not confirmed.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from fe_datapath.lfbs.instance import Instance
@@ -14,7 +15,7 @@ from fe_datapath.responses import RESPONSE_TO, outcome
 from fe_datapath.transaction import Transaction
 from forces.errors import ProtocolError, ResultCode, UsageError
 from forces.messages import LfbSelect, Operation, OperType
-from forces.model import ArrayType, FieldsType, Library, Target
+from forces.model import ArrayType, Field, FieldsType, Library, StructType, Target
 from forces.paths import (
     F_SELKEY,
     F_SELTABRANGE,
@@ -41,10 +42,22 @@ F_SELKEY_DRAWN = 0x8000
 ARRAY_PROPERTIES = ("entryCount", "highestUsedSubscript", "firstUnusedSubscript")
 
 
+@dataclass(frozen=True, slots=True)
+class PlainTable:
+    """A top-level table whose rows can be taken as they come: what bulk updates consist of."""
+
+    name: str
+    type: StructType
+    checked: tuple[Field, ...]
+    """Fields with fewer allowed values than their octets can hold."""
+
+
 class Store:
     def __init__(self, library: Library, instances: Iterable[Instance]) -> None:
         self.library = library
         self.instances = {(instance.cls.id, instance.id): instance for instance in instances}
+        self.plain_tables: dict[tuple[int, int], PlainTable | None] = {}
+        """(class, component) -> found out by `Edits` once; None: it is none."""
 
     def find(self, class_id: int, instance_id: int) -> Instance:
         """Raises ProtocolError: LFB_UNKNOWN for a class, LFB_INSTANCE_ID_NOT_FOUND."""

@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 from forces.errors import ProtocolError, ResultCode
 
@@ -93,19 +94,22 @@ class Flags:
             | self.reserved
         )
 
-    @classmethod
-    def from_int(cls, word: int) -> Flags:
-        return cls(
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def from_int(word: int) -> Flags:
+        """Cached: a peer uses few of them, and they are values."""
+        return Flags(
             ack=Ack(word >> 30),
             priority=word >> 27 & 7,
             mode=ExecMode(word >> 22 & 3),
             transaction=bool(word >> 21 & 1),
             phase=TransPhase(word >> 19 & 3),
-            reserved=word & cls.RESERVED_MASK,
+            reserved=word & Flags.RESERVED_MASK,
         )
 
 
 _HEADER = struct.Struct("!BBHIIQI")
+_TYPES = {int(kind): kind for kind in MessageType}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,23 +150,13 @@ class Header:
             raise ProtocolError(
                 ResultCode.LENGTH_MISMATCH, f"header says {words * WORD}, got {len(data)} octets"
             )
-        try:
-            message_type = MessageType(kind)
-        except ValueError:
-            raise ProtocolError(
-                ResultCode.INVALID_MESSAGE_TYPE, f"message type 0x{kind:02x}"
-            ) from None
+        message_type = _TYPES.get(kind)
+        if message_type is None:
+            raise ProtocolError(ResultCode.INVALID_MESSAGE_TYPE, f"message type 0x{kind:02x}")
         return cls(
             message_type, source, destination, correlator, Flags.from_int(flags), first & 0xF
         )
 
     def reply(self, kind: MessageType, flags: Flags) -> Header:
         """Header of a response: IDs swapped, the correlator kept (RFC 5810 section 6.1)."""
-        return replace(
-            self,
-            type=kind,
-            source=self.destination,
-            destination=self.source,
-            flags=flags,
-            reserved=0,
-        )
+        return Header(kind, self.destination, self.source, self.correlator, flags)

@@ -53,6 +53,7 @@ OPERATIONS = {
 }
 """Which operations each message may carry (RFC 5810 section 7, Table 1)."""
 
+_OPER_TYPES = {int(kind): kind for kind in OperType}
 _WITHOUT_PATH = frozenset({OperType.COMMIT, OperType.TRCOMP, OperType.COMMIT_RESPONSE})
 
 
@@ -187,7 +188,7 @@ def _decode_select(kind: MessageType, data: bytes, start: int, end: int) -> LfbS
     for code, first, last in tlvs:
         if code not in allowed:
             raise ProtocolError(ResultCode.INVALID_TLV, f"operation 0x{code:04x} in a {kind.name}")
-        operations.append(_decode_operation(OperType(code), data, first, last))
+        operations.append(_decode_operation(_OPER_TYPES[code], data, first, last))
     return LfbSelect(class_id, instance_id, tuple(operations))
 
 

@@ -7,11 +7,18 @@ same suite (tests/datapath/). Ports are PHYPortIDs, never kernel interface index
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from forces.errors import ResultCode
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Octets = NDArray[np.uint8]
+    Identifiers = NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +43,23 @@ class SetNextHop:
 
 
 @dataclass(frozen=True, slots=True)
+class SetNextHopGroup:
+    """Several next hops under one identifier (a kernel nexthop group). One that takes the place
+    of another moves every route over it at once. A member that goes with its port leaves the
+    group; the group, and the routes over it, go with the last."""
+
+    id: int
+    """From the number space of next hops."""
+    members: tuple[tuple[int, int], ...]
+    """(next hop, weight 1..256): at least one, each once."""
+    standby: int = 0
+    """A next hop that gets no packet until all members are gone, and then gets all; 0: none."""
+
+
+@dataclass(frozen=True, slots=True)
 class DelNextHop:
-    """Routes over it must be gone or re-pointed before: refused with BUSY otherwise."""
+    """Of a next hop or a group. Routes over it must be gone or re-pointed before, and no group
+    have it: refused with BUSY otherwise."""
 
     id: int
 
@@ -56,6 +78,47 @@ class DelRoute:
     length: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SetRoutes:
+    """Many `SetRoute`s of one address family, in order, without an object for each."""
+
+    prefixes: Octets
+    """One row of 4 or 16 octets a route."""
+    lengths: Octets
+    nexthops: Identifiers
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def part(self, start: int, stop: int) -> SetRoutes:
+        return SetRoutes(
+            self.prefixes[start:stop], self.lengths[start:stop], self.nexthops[start:stop]
+        )
+
+    def singles(self) -> Iterator[SetRoute]:
+        columns = self.prefixes, self.lengths.tolist(), self.nexthops.tolist()
+        for prefix, length, nexthop in zip(*columns, strict=True):
+            yield SetRoute(prefix.tobytes(), length, nexthop)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DelRoutes:
+    """Many `DelRoute`s, likewise."""
+
+    prefixes: Octets
+    lengths: Octets
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def part(self, start: int, stop: int) -> DelRoutes:
+        return DelRoutes(self.prefixes[start:stop], self.lengths[start:stop])
+
+    def singles(self) -> Iterator[DelRoute]:
+        for prefix, length in zip(self.prefixes, self.lengths.tolist(), strict=True):
+            yield DelRoute(prefix.tobytes(), length)
+
+
 @dataclass(frozen=True, slots=True)
 class SetForwarding:
     """Forwarding of the whole FE on or off, atomically."""
@@ -63,7 +126,31 @@ class SetForwarding:
     on: bool
 
 
-Change = SetPort | SetNextHop | DelNextHop | SetRoute | DelRoute | SetForwarding
+Change = (
+    SetPort
+    | SetNextHop
+    | SetNextHopGroup
+    | DelNextHop
+    | SetRoute
+    | DelRoute
+    | SetRoutes
+    | DelRoutes
+    | SetForwarding
+)
+
+
+def count(changes: Iterable[Change]) -> int:
+    """Single changes that these stand for."""
+    return sum(len(c) if isinstance(c, SetRoutes | DelRoutes) else 1 for c in changes)
+
+
+def singles(changes: Iterable[Change]) -> Iterator[Change]:
+    """The changes one by one: `Failure.index` counts these."""
+    for change in changes:
+        if isinstance(change, SetRoutes | DelRoutes):
+            yield from change.singles()
+        else:
+            yield change
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +180,7 @@ class Failure:
     identifier. NOT_FOUND: the port of a `SetPort`. Deleting what is not there is no failure."""
 
     index: int
-    """Into the changes given to `apply`."""
+    """Into `singles` of the changes given to `apply`: each row of a bulk change counts."""
     code: ResultCode
     reason: str
 
@@ -121,6 +208,9 @@ class Datapath(Protocol):
 
     def nexthops(self) -> Mapping[int, tuple[int, str]]:
         """id -> (port, gateway), as the kernel has them, of our protocol number only."""
+
+    def groups(self) -> Mapping[int, frozenset[int]]:
+        """Group -> its next hops, the standby among them; likewise."""
 
     async def close(self) -> None:
         """Stop watching. What is programmed stays (an FE that ends keeps forwarding)."""

@@ -21,8 +21,10 @@ from fe_datapath.datapath import (
     PortState,
     SetForwarding,
     SetNextHop,
+    SetNextHopGroup,
     SetPort,
     SetRoute,
+    singles,
 )
 from forces.errors import ResultCode
 
@@ -44,7 +46,7 @@ class FakeDatapath:
         """`latency_s`: pause before `apply` carries changes out."""
         self.forwarding = False
         self.applied: list[Change] = []
-        """Every change carried out, in order."""
+        """Every change carried out, in order, bulk changes row by row."""
         self._latency_s = latency_s
         self._turn = asyncio.Lock()
         self._networks = {port.id: ipaddress.ip_interface(port.address).network for port in ports}
@@ -65,7 +67,9 @@ class FakeDatapath:
         }
         self._peer_up = dict.fromkeys(self._ports, True)
         self._nexthops: dict[int, tuple[int, str]] = {}
+        self._groups: dict[int, SetNextHopGroup] = {}
         self._lost: set[int] = set()
+        """Next hops and groups that went with a port."""
         self._routes: dict[tuple[bytes, int], int] = {}
         self._users: Counter[int] = Counter()
         self._on_link: LinkListener | None = None
@@ -74,7 +78,7 @@ class FakeDatapath:
     # The seam
 
     async def start(self, on_link: LinkListener) -> None:
-        self._nexthops, self._routes = {}, {}
+        self._nexthops, self._groups, self._routes = {}, {}, {}
         self._users, self._lost = Counter(), set()
         self._on_link = on_link
 
@@ -93,6 +97,9 @@ class FakeDatapath:
     def nexthops(self) -> Mapping[int, tuple[int, str]]:
         return dict(self._nexthops)
 
+    def groups(self) -> Mapping[int, frozenset[int]]:
+        return {identifier: _hops(group) for identifier, group in self._groups.items()}
+
     async def close(self) -> None:
         self._on_link = None
 
@@ -101,7 +108,7 @@ class FakeDatapath:
     def apply_now(self, changes: Sequence[Change], stop_on_failure: bool) -> list[Failure]:
         """`apply` without an event loop."""
         failures = []
-        for index, change in enumerate(changes):
+        for index, change in enumerate(singles(changes)):
             try:
                 self._fail_if_asked(change)
                 self._apply(change)
@@ -157,8 +164,16 @@ class FakeDatapath:
                     raise _Refused(
                         ResultCode.BUSY, f"next hop {change.id} is in use by {users} routes"
                     )
+                for group in self._groups.values():
+                    if change.id in _hops(group):
+                        raise _Refused(
+                            ResultCode.BUSY, f"next hop {change.id} is in group {group.id}"
+                        )
                 self._nexthops.pop(change.id, None)
+                self._groups.pop(change.id, None)
                 self._lost.discard(change.id)
+            case SetNextHopGroup():
+                self._set_group(change)
             case SetPort():
                 self._set_port(change)
             case SetForwarding():
@@ -185,9 +200,9 @@ class FakeDatapath:
         nexthop = change.nexthop
         if nexthop in self._lost:
             raise _Refused(ResultCode.BUSY, f"next hop {nexthop} lost its port")
-        if nexthop not in self._nexthops:
+        if nexthop not in self._nexthops and nexthop not in self._groups:
             raise _Refused(ResultCode.INVALID_PARAMETERS, f"there is no next hop {nexthop}")
-        if len(change.prefix) == 16 and _version(self._nexthops[nexthop][1]) == 4:
+        if len(change.prefix) == 16 and self._has_ipv4(nexthop):
             raise _Refused(ResultCode.INVALID_PARAMETERS, "IPv6 routes can not use an IPv4 nexthop")
         self._drop_route((change.prefix, change.length))
         self._routes[change.prefix, change.length] = nexthop
@@ -222,12 +237,38 @@ class FakeDatapath:
         broadcast = gateway == network.broadcast_address and network.prefixlen < 31
         if not gateway.is_unspecified and (not on_link or broadcast):
             raise _Refused(ResultCode.INVALID_PARAMETERS, f"next hop {change.id}: invalid gateway")
-        if gateway.version == 4 and any(
-            len(prefix) == 16 and hop == change.id for (prefix, _), hop in self._routes.items()
-        ):
+        if change.id in self._groups:
+            raise _Refused(ResultCode.INVALID_PARAMETERS, f"next hop {change.id} is a group")
+        ways = {change.id} | {g.id for g in self._groups.values() if change.id in _hops(g)}
+        if gateway.version == 4 and self._carries_ipv6(ways):
             raise _Refused(ResultCode.INVALID_PARAMETERS, "IPv6 routes can not use an IPv4 nexthop")
         self._nexthops[change.id] = (change.port, str(gateway))
         self._lost.discard(change.id)
+
+    def _set_group(self, change: SetNextHopGroup) -> None:
+        name = f"next hop group {change.id}"
+        if not 0 < change.id <= 0xFFFFFFFF:
+            raise _Refused(ResultCode.VALUE_OUT_OF_RANGE, f"{name} is not in 1..2^32-1")
+        _check_members(change)
+        if change.id in self._nexthops:
+            raise _Refused(ResultCode.INVALID_PARAMETERS, f"{name} is a single next hop")
+        for member in _hops(change):
+            if member in self._lost:
+                raise _Refused(ResultCode.BUSY, f"{name}: next hop {member} lost its port")
+            if member not in self._nexthops:
+                raise _Refused(ResultCode.INVALID_PARAMETERS, f"{name}: no next hop {member}")
+        if any(map(self._has_ipv4, _hops(change))) and self._carries_ipv6({change.id}):
+            raise _Refused(ResultCode.INVALID_PARAMETERS, "IPv6 routes can not use an IPv4 nexthop")
+        self._groups[change.id] = change
+        self._lost.discard(change.id)
+
+    def _has_ipv4(self, identifier: int) -> bool:
+        group = self._groups.get(identifier)
+        hops = [identifier] if group is None else _hops(group)
+        return any(_version(self._nexthops[hop][1]) == 4 for hop in hops)
+
+    def _carries_ipv6(self, ways: set[int]) -> bool:
+        return any(len(prefix) == 16 and hop in ways for (prefix, _), hop in self._routes.items())
 
     def _set_port(self, change: SetPort) -> None:
         state = self._ports.get(change.port)
@@ -257,11 +298,33 @@ class FakeDatapath:
     def _flush(self, port: int) -> None:
         """What the kernel drops with the carrier, without a word."""
         gone = {identifier for identifier, (owner, _) in self._nexthops.items() if owner == port}
+        for group in list(self._groups.values()):
+            left = tuple(member for member in group.members if member[0] not in gone)
+            standby = 0 if group.standby in gone else group.standby
+            if left or standby:
+                self._groups[group.id] = replace(group, members=left, standby=standby)
+            else:
+                gone.add(group.id)
         self._routes = {key: hop for key, hop in self._routes.items() if hop not in gone}
         for identifier in gone:
-            del self._nexthops[identifier]
+            self._nexthops.pop(identifier, None)
+            self._groups.pop(identifier, None)
             self._users.pop(identifier, None)
         self._lost |= gone
+
+
+def _check_members(change: SetNextHopGroup) -> None:
+    """What no kernel needs to be asked about."""
+    hops = [hop for hop, _ in change.members] + ([change.standby] if change.standby else [])
+    name = f"next hop group {change.id}"
+    if not change.members or len(set(hops)) != len(hops):
+        raise _Refused(ResultCode.INVALID_PARAMETERS, f"{name}: its members, each once")
+    if not all(0 < weight <= 256 for _, weight in change.members):
+        raise _Refused(ResultCode.VALUE_OUT_OF_RANGE, f"{name}: a weight is 1..256")
+
+
+def _hops(group: SetNextHopGroup) -> frozenset[int]:
+    return frozenset(hop for hop, _ in group.members) | ({group.standby} - {0})
 
 
 def _version(gateway: str) -> int:

@@ -22,6 +22,7 @@ from fe_datapath.datapath import (
     LinkListener,
     PortState,
     SetNextHop,
+    SetNextHopGroup,
     SetRoute,
 )
 from fe_datapath.linux import sysctl
@@ -67,10 +68,21 @@ class LinuxDatapath:
     def ports(self) -> Mapping[int, PortState]:
         return self._started().ports.read()
 
-    async def apply(self, changes: Sequence[Change], stop_on_failure: bool) -> Sequence[Failure]:
+    def apply_at_once(
+        self, changes: Sequence[Change], stop_on_failure: bool
+    ) -> Sequence[Failure] | None:
+        """`apply` without giving way to anything else; None, and nothing done, if it would take
+        long or has to wait for what is under way."""
         running = self._started()
         if running.idle and len(changes) <= AT_ONCE and all(map(_is_small, changes)):
             return running.programmer.apply(changes, stop_on_failure)
+        return None
+
+    async def apply(self, changes: Sequence[Change], stop_on_failure: bool) -> Sequence[Failure]:
+        running = self._started()
+        failures = self.apply_at_once(changes, stop_on_failure)
+        if failures is not None:
+            return failures
         return await asyncio.wrap_future(
             running.submit(running.programmer.apply, changes, stop_on_failure)
         )
@@ -84,6 +96,9 @@ class LinuxDatapath:
             identifier: (running.ports.port_of(ifindex) or 0, gateway)
             for identifier, (ifindex, gateway) in running.reader.nexthops().items()
         }
+
+    def groups(self) -> Mapping[int, frozenset[int]]:
+        return self._started().reader.groups()
 
     async def close(self) -> None:
         running, self._running = self._running, None
@@ -103,7 +118,7 @@ def _is_small(change: Change) -> bool:
     them all, and so it does when a next hop, a port or forwarding goes."""
     if isinstance(change, SetNextHop):
         return ":" not in change.gateway
-    return isinstance(change, SetRoute | DelRoute)
+    return isinstance(change, SetRoute | DelRoute | SetNextHopGroup)
 
 
 class _Running:

@@ -9,9 +9,16 @@ so only by the link event.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from fe_datapath.datapath import DelRoute, SetNextHop, SetRoute
+from fe_datapath.datapath import (
+    DelRoute,
+    DelRoutes,
+    SetNextHop,
+    SetNextHopGroup,
+    SetRoute,
+    SetRoutes,
+)
 
 RouteKey = tuple[bytes, int]
 
@@ -21,8 +28,10 @@ class Ledger:
 
     def __init__(self) -> None:
         self.nexthops: dict[int, tuple[int, str]] = {}
+        self.groups: dict[int, frozenset[int]] = {}
+        """Group -> its next hops."""
         self.lost: set[int] = set()
-        """Next hops that went with their port's carrier and were not set again."""
+        """Next hops and groups that went with their port's carrier and were not set again."""
         self._routes: dict[RouteKey, int] = {}
         """Routes over a lost next hop stay in here, and do not count, until it is set again: what
         has to be quick is the repair after the loss."""
@@ -39,7 +48,11 @@ class Ledger:
 
     def knows(self, nexthop: int) -> bool:
         """Set at some time, never deleted by a change."""
-        return nexthop in self.nexthops or nexthop in self.lost
+        return nexthop in self.nexthops or nexthop in self.groups or nexthop in self.lost
+
+    def group_of(self, nexthop: int) -> int | None:
+        """A group that has this next hop."""
+        return next((group for group, hops in self.groups.items() if nexthop in hops), None)
 
     def enter(self, changes: Iterable[SetRoute | DelRoute]) -> None:
         routes = self._routes
@@ -49,13 +62,29 @@ class Ledger:
             else:
                 routes.pop((change.prefix, change.length), None)
 
+    def enter_bulk(self, changes: SetRoutes | DelRoutes) -> None:
+        octets = changes.prefixes.shape[1]
+        prefixes = changes.prefixes.view(f"V{octets}").ravel().tolist()
+        keys = zip(prefixes, changes.lengths.tolist(), strict=True)
+        if isinstance(changes, SetRoutes):
+            self._routes.update(zip(keys, changes.nexthops.tolist(), strict=True))
+        else:
+            for key in keys:
+                self._routes.pop(key, None)
+
     def set_nexthop(self, change: SetNextHop) -> None:
         self._forget(change.id)
         self.nexthops[change.id] = (change.port, change.gateway)
 
+    def set_group(self, change: SetNextHopGroup) -> None:
+        self._forget(change.id)
+        hops = frozenset(hop for hop, _ in change.members)
+        self.groups[change.id] = hops | ({change.standby} - {0})
+
     def delete_nexthop(self, identifier: int) -> None:
         self._forget(identifier)
         self.nexthops.pop(identifier, None)
+        self.groups.pop(identifier, None)
 
     def port_lost(self, port: int) -> None:
         """Carrier gone or admin down: the kernel has dropped the port's next hops and their
@@ -63,14 +92,25 @@ class Ledger:
         gone = {identifier for identifier, (owner, _) in self.nexthops.items() if owner == port}
         for identifier in gone:
             del self.nexthops[identifier]
+        for group, hops in list(self.groups.items()):
+            self.groups[group] = hops - gone
+            if hops <= gone:
+                del self.groups[group]
+                gone.add(group)
         self.lost |= gone
 
-    def replace(self, routes: dict[RouteKey, int], nexthops: dict[int, tuple[int, str]]) -> None:
+    def replace(
+        self,
+        routes: dict[RouteKey, int],
+        nexthops: dict[int, tuple[int, str]],
+        groups: Mapping[int, frozenset[int]],
+    ) -> None:
         """Start again from what the kernel has."""
-        self.lost |= self.nexthops.keys()
-        self.lost -= nexthops.keys()
+        self.lost |= self.nexthops.keys() | self.groups.keys()
+        self.lost -= nexthops.keys() | groups.keys()
         self._routes = routes
         self.nexthops = nexthops
+        self.groups = dict(groups)
 
     def _forget(self, nexthop: int) -> None:
         """Routes that went with a lost next hop do not come back with it."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import struct
+from collections.abc import Sequence
 from enum import IntEnum, IntFlag
 from typing import Any
 
-from pyroute2.netlink import nlmsg
+from pyroute2.netlink import NLA_F_NESTED, nla, nlmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg_base
 
@@ -74,7 +76,24 @@ class NexthopMessage(nlmsg):  # type: ignore[misc]
     __slots__ = ()
     prefix = "NHA_"
     fields = (("family", "B"), ("scope", "B"), ("protocol", "B"), ("resvd", "B"), ("flags", "I"))
-    nla_map = ((1, "NHA_ID", "uint32"), (5, "NHA_OIF", "uint32"), (6, "NHA_GATEWAY", "target"))
+    nla_map = (
+        (1, "NHA_ID", "uint32"),
+        (2, "NHA_GROUP", "cdata"),
+        (3, "NHA_GROUP_TYPE", "uint16"),
+        (5, "NHA_OIF", "uint32"),
+        (6, "NHA_GATEWAY", "target"),
+        (12, "NHA_RES_GROUP", "resilience"),
+    )
+
+    class resilience(nla):  # type: ignore[misc]
+        """How a resilient group spreads and moves its flows."""
+
+        nla_flags = NLA_F_NESTED
+        prefix = "NHA_RES_GROUP_"
+        nla_map = (
+            (1, "NHA_RES_GROUP_BUCKETS", "uint16"),
+            (2, "NHA_RES_GROUP_IDLE_TIMER", "uint32"),
+        )
 
 
 def encode(message: Any, kind: MessageType, flags: int, sequence: int) -> bytes:
@@ -126,6 +145,54 @@ def set_nexthop(sequence: int, protocol: int, identifier: int, ifindex: int, gat
     message["attrs"] = [("NHA_ID", identifier), ("NHA_OIF", ifindex)]
     if not address.is_unspecified:
         message["attrs"].append(("NHA_GATEWAY", gateway))
+    flags = Flag.REQUEST | Flag.CREATE | Flag.REPLACE | Flag.ACK
+    return encode(message, MessageType.NEWNEXTHOP, flags, sequence)
+
+
+NEXTHOP_GRP_TYPE_RES = 1
+GROUP_BUCKETS = 64
+"""Of a resilient group. A member whose share is less than half a bucket gets none, and so no
+packet: that is how a standby waits in its group."""
+FULL_WEIGHT = 256
+_GROUP_MEMBER = struct.Struct("=IBBH")
+"""struct nexthop_grp: id, weight - 1, high bits of the weight, reserved."""
+
+
+def group_members(members: Sequence[tuple[int, int]], standby: int) -> bytes:
+    """NHA_GROUP's value. Weights are made as large as they can be: the standby has 1."""
+    scale = FULL_WEIGHT // max(weight for _, weight in members)
+    packed = [_GROUP_MEMBER.pack(hop, weight * scale - 1, 0, 0) for hop, weight in members]
+    if standby:
+        packed.append(_GROUP_MEMBER.pack(standby, 0, 0, 0))
+    return b"".join(packed)
+
+
+def set_group(
+    sequence: int,
+    protocol: int,
+    identifier: int,
+    members: Sequence[tuple[int, int]],
+    standby: int,
+) -> bytes:
+    """Create or replace a nexthop group. All are resilient, for the kernel cannot replace a group
+    by one of another type; with no idle time, so that a replacement moves every flow at once."""
+    message = NexthopMessage()
+    message["family"] = socket.AF_UNSPEC
+    message["protocol"] = protocol
+    message["attrs"] = [
+        ("NHA_ID", identifier),
+        ("NHA_GROUP", group_members(members, standby)),
+        ("NHA_GROUP_TYPE", NEXTHOP_GRP_TYPE_RES),
+        (
+            "NHA_RES_GROUP",
+            {
+                "attrs": [
+                    ("NHA_RES_GROUP_BUCKETS", GROUP_BUCKETS),
+                    ("NHA_RES_GROUP_IDLE_TIMER", 0),
+                ]
+            },
+        ),
+    ]
     flags = Flag.REQUEST | Flag.CREATE | Flag.REPLACE | Flag.ACK
     return encode(message, MessageType.NEWNEXTHOP, flags, sequence)
 

@@ -96,7 +96,9 @@ class NetlinkSocket:
         self._sequence = first + count - 1
         return first
 
-    def batch(self, messages: bytes | bytearray, first: int, last: int) -> list[Refusal]:
+    def batch(
+        self, messages: bytes | bytearray | memoryview, first: int, last: int
+    ) -> list[Refusal]:
         """Send messages numbered first..last, the last of which asks for an ACK."""
         self.socket.send(messages)
         refusals: list[Refusal] = []

@@ -15,11 +15,15 @@ from fe_datapath.datapath import (
     Change,
     DelNextHop,
     DelRoute,
+    DelRoutes,
     Failure,
     SetForwarding,
     SetNextHop,
+    SetNextHopGroup,
     SetPort,
     SetRoute,
+    SetRoutes,
+    count,
 )
 from fe_datapath.linux import messages, sysctl
 from fe_datapath.linux.ledger import Ledger, RouteKey
@@ -27,7 +31,15 @@ from fe_datapath.linux.messages import Flag, MessageType
 from fe_datapath.linux.netlink import HEADER, KernelRefused, NetlinkSocket, NoAnswer, Refusal
 from fe_datapath.linux.reading import KernelReader
 from fe_datapath.linux.refusals import ChangeRefused, code_of
-from fe_datapath.linux.templates import MAX_ID, NexthopEncoder, RouteChange, RouteEncoder
+from fe_datapath.linux.templates import (
+    MAX_ID,
+    BulkChange,
+    GroupEncoder,
+    NexthopEncoder,
+    RouteChange,
+    RouteEncoder,
+    wrong_rows,
+)
 from forces.errors import ResultCode
 
 BATCH = 250
@@ -53,6 +65,7 @@ class Programmer:
         self._protocol = protocol
         self._encoder = RouteEncoder(protocol)
         self._nexthops = NexthopEncoder(protocol)
+        self._groups = GroupEncoder(protocol)
         self._netlink = NetlinkSocket()
         try:
             self._reader = KernelReader(protocol)
@@ -66,7 +79,10 @@ class Programmer:
 
     def sweep(self) -> None:
         """Delete what an earlier process left: everything with our protocol number."""
-        for identifier in self._reader.nexthops():  # takes the routes over it along
+        for identifier in (
+            *self._reader.groups(),
+            *self._reader.nexthops(),
+        ):  # takes the routes over it along
             self._request(messages.delete_nexthop(self._netlink.sequences(1), identifier))
         for route in self._reader.routes_in_detail():
             sequence = self._netlink.sequences(1)
@@ -87,26 +103,36 @@ class Programmer:
 
     def apply(self, changes: Sequence[Change], stop_on_failure: bool) -> list[Failure]:
         failures: list[Failure] = []
-        start = 0
+        start = base = 0
         while start < len(changes) and not (failures and stop_on_failure):
             change = changes[start]
             end = start + 1
-            try:
-                if isinstance(change, SetRoute | DelRoute):
-                    end = _end_of_routes(changes, start)
-                    failures += self._routes(changes[start:end], start, stop_on_failure)  # type: ignore[arg-type]
-                else:
+            if isinstance(change, SetRoutes | DelRoutes):
+                failures += self._bulk(change, base, stop_on_failure)
+            elif isinstance(change, SetRoute | DelRoute):
+                end = _end_of_routes(changes, start)
+                failures += self._routes(changes[start:end], base, stop_on_failure)  # type: ignore[arg-type]
+            else:
+                try:
                     self._single(change)
-            except ChangeRefused as refused:
-                failures.append(Failure(start, refused.code, refused.reason))
-            except KernelRefused as refused:
-                failures.append(self._failure(start, change, refused.refusal))
-            except (NoAnswer, OSError) as error:
-                logger.warning("netlink: %s", error)
-                failures += _unknown(start, end, error, stop_on_failure)
-                self._resynchronise()
+                except ChangeRefused as refused:
+                    failures.append(Failure(base, refused.code, refused.reason))
+                except KernelRefused as refused:
+                    failures.append(self._failure(base, change, refused.refusal))
+                except (NoAnswer, OSError) as error:
+                    failures += self._lost_track(base, 1, error, stop_on_failure)
+            base += count(changes[start:end])
             start = end
         return failures
+
+    def _lost_track(
+        self, base: int, tried: int, error: Exception, stop_on_failure: bool
+    ) -> list[Failure]:
+        """None of these is known to be in force."""
+        logger.warning("netlink: %s", error)
+        self._resynchronise()
+        last = base + (1 if stop_on_failure else tried)
+        return [Failure(i, ResultCode.INTERNAL_ERROR, str(error)) for i in range(base, last)]
 
     # Single changes
 
@@ -114,6 +140,8 @@ class Programmer:
         match change:
             case SetNextHop():
                 self._set_nexthop(change)
+            case SetNextHopGroup():
+                self._set_group(change)
             case DelNextHop():
                 self._delete_nexthop(change)
             case SetPort():
@@ -145,6 +173,20 @@ class Programmer:
         self._netlink.request(message)
         self.ledger.set_nexthop(change)
 
+    def _set_group(self, change: SetNextHopGroup) -> None:
+        name = f"next hop group {change.id}"
+        if not 0 < change.id <= MAX_ID:
+            raise ChangeRefused(ResultCode.VALUE_OUT_OF_RANGE, f"{name} is not in 1..2^32-1")
+        hops = [hop for hop, _ in change.members] + [change.standby] * bool(change.standby)
+        if not change.members or len(set(hops)) != len(hops):
+            raise ChangeRefused(ResultCode.INVALID_PARAMETERS, f"{name}: its members, each once")
+        if not all(0 < weight <= messages.FULL_WEIGHT for _, weight in change.members):
+            raise ChangeRefused(ResultCode.VALUE_OUT_OF_RANGE, f"{name}: a weight is 1..256")
+        if not all(0 < hop <= MAX_ID for hop in hops):
+            raise ChangeRefused(ResultCode.INVALID_PARAMETERS, f"{name}: no such next hop")
+        self._netlink.request(self._groups.encode(change, self._netlink.sequences(1)))
+        self.ledger.set_group(change)
+
     def _delete_nexthop(self, change: DelNextHop) -> None:
         if self.ledger.users(change.id):
             self._resynchronise()  # the ledger may be behind a carrier loss
@@ -152,6 +194,8 @@ class Programmer:
             raise ChangeRefused(
                 ResultCode.BUSY, f"next hop {change.id} is in use by {users} routes"
             )
+        if (group := self.ledger.group_of(change.id)) is not None:
+            raise ChangeRefused(ResultCode.BUSY, f"next hop {change.id} is in group {group}")
         if 0 < change.id <= MAX_ID:
             self._request(messages.delete_nexthop(self._netlink.sequences(1), change.id))
         self.ledger.delete_nexthop(change.id)
@@ -198,23 +242,86 @@ class Programmer:
         first = self._netlink.sequences(len(changes))
         packed, refused = self._encoder.encode(changes, first, stop_on_failure)
         failures = {n: Failure(base + n, e.code, e.reason) for n, e in refused.items()}
-        for refusal in self._send(packed, first):
+        try:
+            refusals = self._send(packed, first)
+        except (NoAnswer, OSError) as error:
+            return self._lost_track(base, len(changes), error, stop_on_failure)
+        failures |= self._failures(changes, base, first, refusals)
+        if not failures:
+            self.ledger.enter(changes)
+            return []
+        sent = min(refused, default=len(changes)) if stop_on_failure else len(changes)
+        return self._after(changes, base, failures, sent, stop_on_failure)
+
+    def _failures(
+        self, changes: Sequence[RouteChange], base: int, first: int, refusals: list[Refusal]
+    ) -> dict[int, Failure]:
+        failures: dict[int, Failure] = {}
+        for refusal in refusals:
             number = refusal.sequence - first
             change = changes[number]
             if type(change) is DelRoute and refusal.errno == _ESRCH:
                 continue  # gone already: the kernel drops routes with a port's carrier
             failures[number] = self._failure(base + number, change, refusal)
-        if not failures:
-            self.ledger.enter(changes)
-            return []
+        return failures
+
+    def _after(
+        self,
+        changes: Sequence[RouteChange],
+        base: int,
+        failures: dict[int, Failure],
+        sent: int,
+        stop_on_failure: bool,
+    ) -> list[Failure]:
+        """A batch with failures: enter what is in force, take back what should not have been."""
         if not stop_on_failure:
             self.ledger.enter(c for n, c in enumerate(changes) if n not in failures)
             return [failures[number] for number in sorted(failures)]
         failed = min(failures)
         self.ledger.enter(changes[:failed])
-        tried = changes[failed + 1 : min(refused, default=len(changes))]
+        tried = changes[failed + 1 : sent]
         self._take_back({(change.prefix, change.length) for change in tried})
         return [failures[failed]]
+
+    def _bulk(self, changes: BulkChange, base: int, stop_on_failure: bool) -> list[Failure]:
+        """As `_routes`, batch after batch, from arrays."""
+        failures: list[Failure] = []
+        plain = bool(wrong_rows(changes).any())
+        first = self._netlink.sequences(len(changes))
+        rows = None if plain else self._encoder.encode_bulk(changes, first)
+        for start in range(0, len(changes), BATCH):
+            part = changes.part(start, start + BATCH)
+            if rows is None:
+                failures += self._routes(list(part.singles()), base + start, stop_on_failure)
+            else:
+                batch = rows[start : start + BATCH]
+                batch[-1, _FLAGS_OFFSET] |= Flag.ACK
+                number = first + start
+                try:
+                    refusals = self._netlink.batch(batch.data, number, number + len(batch) - 1)
+                except (NoAnswer, OSError) as error:
+                    failures += self._lost_track(base + start, len(batch), error, stop_on_failure)
+                else:
+                    failures += self._enter(part, base + start, number, refusals, stop_on_failure)
+            if failures and stop_on_failure:
+                break
+        return failures
+
+    def _enter(
+        self,
+        changes: BulkChange,
+        base: int,
+        first: int,
+        refusals: list[Refusal],
+        stop_on_failure: bool,
+    ) -> list[Failure]:
+        if refusals:
+            singles: list[RouteChange] = list(changes.singles())
+            failures = self._failures(singles, base, first, refusals)
+            if failures:
+                return self._after(singles, base, failures, len(singles), stop_on_failure)
+        self.ledger.enter_bulk(changes)
+        return []
 
     def _send(self, packed: list[bytes], first: int) -> list[Refusal]:
         if not packed:
@@ -248,6 +355,11 @@ class Programmer:
                     code, text = ResultCode.BUSY, f"next hop {change.nexthop} lost its port"
             case SetNextHop():
                 text = f"next hop {change.id}: {text}"
+            case SetNextHopGroup():
+                members = {hop for hop, _ in change.members} | {change.standby}
+                if members & self.ledger.lost:
+                    code = ResultCode.BUSY
+                text = f"next hop group {change.id}: {text}"
         return Failure(index, code, text)
 
     def _resynchronise(self) -> None:
@@ -259,6 +371,7 @@ class Programmer:
                     identifier: self.ledger.nexthops.get(identifier, (0, gateway))
                     for identifier, (_, gateway) in ports.items()
                 },
+                self._reader.groups(),
             )
         except (NoAnswer, KernelRefused, OSError) as error:
             logger.warning("cannot read the kernel's tables: %s", error)
@@ -277,9 +390,3 @@ def _end_of_routes(changes: Sequence[Change], start: int) -> int:
 def _ask_for_ack(buffer: bytearray, message: int) -> None:
     at = message + _FLAGS_OFFSET
     _FLAGS.pack_into(buffer, at, _FLAGS.unpack_from(buffer, at)[0] | Flag.ACK)
-
-
-def _unknown(start: int, end: int, error: Exception, stop_on_failure: bool) -> list[Failure]:
-    """None of these is known to be in force."""
-    last = start + 1 if stop_on_failure else end
-    return [Failure(i, ResultCode.INTERNAL_ERROR, str(error)) for i in range(start, last)]

@@ -29,7 +29,8 @@ DUMP_ATTEMPTS = 5
 """A table that changes under every one of them is read inconsistently, and NoAnswer says so."""
 
 _RTA_DST, _RTA_PRIORITY, _RTA_TABLE, _RTA_NH_ID = 1, 6, 15, 30
-_NHA_ID, _NHA_OIF, _NHA_GATEWAY = 1, 5, 6
+_NHA_ID, _NHA_GROUP, _NHA_OIF, _NHA_GATEWAY = 1, 2, 5, 6
+_GROUP_MEMBER_OCTETS = 8
 _RTMSG = struct.Struct("=8BI")
 """family, dst_len, src_len, tos, table, protocol, scope, type, flags."""
 _U32 = struct.Struct("=I")
@@ -72,8 +73,12 @@ class KernelReader:
         return found
 
     def nexthops(self) -> dict[int, tuple[int, str]]:
-        """Nexthop ID -> (ifindex, gateway)."""
-        return self._again(self._read_nexthops)
+        """Nexthop ID -> (ifindex, gateway); no groups."""
+        return self._again(self._read_nexthops)[0]
+
+    def groups(self) -> dict[int, frozenset[int]]:
+        """Group ID -> its next hops."""
+        return self._again(self._read_nexthops)[1]
 
     def close(self) -> None:
         self.netlink.close()
@@ -122,14 +127,16 @@ class KernelReader:
         ]
         return [route for route in routes if route is not None]
 
-    def _read_nexthops(self) -> dict[int, tuple[int, str]]:
+    def _read_nexthops(self) -> tuple[dict[int, tuple[int, str]], dict[int, frozenset[int]]]:
         found: dict[int, tuple[int, str]] = {}
+        groups: dict[int, frozenset[int]] = {}
         request = messages.dump_nexthops(self.netlink.sequences(1))
         for datagram, offset, end in self.netlink.dump(request):
             family, _, protocol = datagram[offset + 16 : offset + 19]
             if protocol != self._protocol:
                 continue
             identifier = ifindex = 0
+            members: frozenset[int] | None = None
             gateway = "::" if family == socket.AF_INET6 else "0.0.0.0"
             for kind, start, stop in attributes(datagram, offset + 24, end):
                 if kind == _NHA_ID:
@@ -138,8 +145,16 @@ class KernelReader:
                     (ifindex,) = _U32.unpack_from(datagram, start)
                 elif kind == _NHA_GATEWAY:
                     gateway = str(ipaddress.ip_address(datagram[start:stop]))
-            found[identifier] = (ifindex, gateway)
-        return found
+                elif kind == _NHA_GROUP:
+                    members = frozenset(
+                        _U32.unpack_from(datagram, at)[0]
+                        for at in range(start, stop, _GROUP_MEMBER_OCTETS)
+                    )
+            if members is None:
+                found[identifier] = (ifindex, gateway)
+            else:
+                groups[identifier] = members
+        return found, groups
 
 
 _NH_ID = _U32.unpack(struct.pack("=HH", 8, _RTA_NH_ID))[0]

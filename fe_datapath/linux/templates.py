@@ -11,14 +11,30 @@ import ipaddress
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from fe_datapath.datapath import DelRoute, SetNextHop, SetRoute
+from fe_datapath.datapath import (
+    DelRoute,
+    DelRoutes,
+    SetNextHop,
+    SetNextHopGroup,
+    SetRoute,
+    SetRoutes,
+)
 from fe_datapath.linux import messages
 from fe_datapath.linux.messages import MessageType
 from fe_datapath.linux.refusals import ChangeRefused
 from forces.errors import ResultCode
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fe_datapath.datapath import Octets
+
 MAX_ID = 0xFFFFFFFF
+_DST_LEN = 17
+"""Offset of rtm_dst_len: routes of one family differ in it, in prefix, number and next hop."""
 
 _SEQUENCE = 0x5EC0E5EC
 _IDENTIFIER = 0x4E484944
@@ -30,6 +46,7 @@ _ADDRESS = {
 """Patterns whose places in an encoded message are looked up, once."""
 
 RouteChange = SetRoute | DelRoute
+BulkChange = SetRoutes | DelRoutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +125,29 @@ class RouteEncoder:
                     break
         return packed, refused
 
+    def encode_bulk(self, changes: BulkChange, first: int) -> Octets:
+        """One row a message, numbered from `first` up. Of routes that are none of `wrong_rows`."""
+        import numpy as np  # bulk changes only: an FE without them starts faster
+
+        octets = changes.prefixes.shape[1]
+        known = self._set if isinstance(changes, SetRoutes) else self._delete
+        template = known.get((octets, 0)) or self._new(known, octets, 0)
+        fields: list[Octets] = [_octets_of(np.arange(first, first + len(changes)))]
+        fields.append(changes.prefixes)
+        if isinstance(changes, SetRoutes):
+            fields.append(_octets_of(changes.nexthops))
+        size = sum(map(len, template.parts)) + sum(field.shape[1] for field in fields)
+        rows = np.empty((len(changes), size), np.uint8)
+        at = 0
+        for part, field in zip(template.parts, [*fields, None], strict=False):
+            rows[:, at : at + len(part)] = np.frombuffer(part, np.uint8)
+            at += len(part)
+            if field is not None:
+                rows[:, at : at + field.shape[1]] = field
+                at += field.shape[1]
+        rows[:, _DST_LEN] = changes.lengths
+        return rows
+
     def _new(self, known: dict[tuple[int, int], _Template], octets: int, length: int) -> _Template:
         if octets not in _ADDRESS:
             raise ChangeRefused(
@@ -138,6 +178,29 @@ class RouteEncoder:
         )
         known[octets, length] = template
         return template
+
+
+def wrong_rows(changes: BulkChange) -> NDArray[np.bool_]:
+    """Which rows are no route, whatever the kernel may say."""
+    import numpy as np
+
+    octets = changes.prefixes.shape[1]
+    if octets not in _ADDRESS:
+        return np.ones(len(changes), np.bool_)
+    bits = 8 * octets
+    masks = [(1 << bits - length) - 1 for length in range(bits + 1)]
+    host = np.array([list(mask.to_bytes(octets)) for mask in masks], np.uint8)
+    wrong = changes.lengths > bits
+    wrong |= (changes.prefixes & host[np.minimum(changes.lengths, bits)]).any(axis=1)
+    if isinstance(changes, SetRoutes):
+        wrong |= changes.nexthops == 0
+    return np.asarray(wrong, np.bool_)
+
+
+def _octets_of(numbers: NDArray[Any]) -> Octets:
+    import numpy as np
+
+    return np.ascontiguousarray(numbers, np.uint32).view(np.uint8).reshape(-1, 4)
 
 
 def _wrong(change: RouteChange) -> ChangeRefused:
@@ -177,3 +240,25 @@ class NexthopEncoder:
         )
         gateway = (address,) if by_gateway else ()
         return _cut(encoded, _SEQUENCE, _IDENTIFIER, _IFINDEX, *gateway)
+
+
+class GroupEncoder:
+    """Templates by number of members."""
+
+    def __init__(self, protocol: int) -> None:
+        self._protocol = protocol
+        self._templates: dict[int, _Template] = {}
+
+    def encode(self, change: SetNextHopGroup, sequence: int) -> bytes:
+        value = messages.group_members(change.members, change.standby)
+        template = self._templates.get(len(value))
+        if template is None:
+            template = self._templates[len(value)] = self._template(change)
+        one, two, three, last = template.parts
+        return template.pack(one, sequence, two, change.id, three, value, last)
+
+    def _template(self, change: SetNextHopGroup) -> _Template:
+        members, standby = change.members, change.standby
+        encoded = messages.set_group(_SEQUENCE, self._protocol, _IDENTIFIER, members, standby)
+        value = messages.group_members(members, standby)
+        return _cut(encoded, _SEQUENCE, _IDENTIFIER, value)

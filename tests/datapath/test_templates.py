@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fe_datapath.datapath import DelRoute, SetNextHop, SetRoute
+from fe_datapath.datapath import (
+    DelRoute,
+    DelRoutes,
+    SetNextHop,
+    SetNextHopGroup,
+    SetRoute,
+    SetRoutes,
+)
 from fe_datapath.linux import messages
 from fe_datapath.linux.messages import MessageType
-from fe_datapath.linux.templates import MAX_ID, NexthopEncoder, RouteEncoder
+from fe_datapath.linux.templates import (
+    MAX_ID,
+    GroupEncoder,
+    NexthopEncoder,
+    RouteEncoder,
+    wrong_rows,
+)
 
 PROTOCOL = 200
 ROUTES = RouteEncoder(PROTOCOL)
 NEXTHOPS = NexthopEncoder(PROTOCOL)
+GROUPS = GroupEncoder(PROTOCOL)
 
 identifiers = st.integers(1, MAX_ID)
 
@@ -57,4 +72,36 @@ def test_a_next_hop_message(gateway: str, identifier: int, ifindex: int, sequenc
     change = SetNextHop(identifier, 1, gateway)
     assert NEXTHOPS.encode(change, sequence, ifindex) == messages.set_nexthop(
         sequence, PROTOCOL, identifier, ifindex, gateway
+    )
+
+
+@given(st.lists(prefixes(), min_size=1, max_size=20), identifiers, st.integers(1, 1 << 31))
+def test_bulk_route_messages(
+    networks: list[tuple[bytes, int]], nexthop: int, sequence: int
+) -> None:
+    octets = len(networks[0][0])
+    networks = [network for network in networks if len(network[0]) == octets]
+    columns = (
+        np.array([list(prefix) for prefix, _ in networks], np.uint8),
+        np.array([length for _, length in networks], np.uint8),
+    )
+    setting = SetRoutes(*columns, np.full(len(networks), nexthop, np.uint32))
+    for bulk in (setting, DelRoutes(*columns)):
+        assert not wrong_rows(bulk).any()
+        one_by_one, _ = ROUTES.encode(list(bulk.singles()), sequence, True)
+        assert ROUTES.encode_bulk(bulk, sequence).tobytes() == b"".join(one_by_one)
+
+
+@given(
+    st.lists(st.tuples(identifiers, st.integers(1, 256)), min_size=1, max_size=40),
+    st.integers(0, MAX_ID),
+    identifiers,
+    identifiers,
+)
+def test_a_group_message(
+    members: list[tuple[int, int]], standby: int, identifier: int, sequence: int
+) -> None:
+    change = SetNextHopGroup(identifier, tuple(members), standby)
+    assert GROUPS.encode(change, sequence) == messages.set_group(
+        sequence, PROTOCOL, identifier, members, standby
     )

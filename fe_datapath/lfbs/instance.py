@@ -47,8 +47,12 @@ class Instance:
         """Event IDs that a CE has subscribed to (RFC 5812 section 4.8.5)."""
 
     def read(self, name: str) -> Any:
-        """The component's present value."""
-        return self.values[name]
+        """The component's present value. Raises ProtocolError for what every class has by
+        definition and no instance keeps: the LFB's properties (RFC 7408 section 2.5)."""
+        try:
+            return self.values[name]
+        except KeyError:
+            raise ProtocolError(ResultCode.NOT_SUPPORTED, f"no {name} here") from None
 
     def was_read(self, name: str) -> None:
         """A CE has read a read-reset component."""

@@ -1,0 +1,153 @@
+"""What is fuzzed: the decoder, a live FE core, and a live CE core, each fed with any octets.
+
+A target takes octets and returns; whatever is wrong raises. The laws (issue 3, DESIGN section 8.7):
+a message or a ProtocolError, nothing else out of the decoder; the core never raises, what it sends
+can be encoded, it stays within its limits, and a refused message changes no table.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from forces.channels import CHANNEL_OF, Channel
+from forces.errors import ProtocolError
+from forces.header import HEADER_LENGTH, Header, MessageType
+from forces.wire import decode, encode, encoded_length
+from tests.conformance.ce_rig import CE1 as OWN_CE
+from tests.conformance.ce_rig import FE1, CeRig
+from tests.conformance.fe_rig import CE1, CE2, FE, MS, FeRig, set_hop, set_prefix
+
+MAX_MESSAGES = 24
+"""Of one input: a conversation."""
+MAX_OUT = 4_000
+"""Effects that one message may cause: a DEL of every row of the tables here causes fewer."""
+
+Target = Callable[[bytes], None]
+
+
+def fuzz_decoder(data: bytes) -> None:
+    _decode(data)
+    if len(data) >= HEADER_LENGTH:  # and what is behind the length check
+        octets = data[: len(data) & ~3]
+        _decode(b"\x10" + octets[1:2] + struct.pack("!H", len(octets) // 4) + octets[4:])
+
+
+def _decode(data: bytes) -> None:
+    try:
+        message = decode(data)
+    except ProtocolError:
+        return
+    octets = encode(message)
+    assert decode(octets) == message
+    assert encoded_length(message) == len(octets)
+
+
+def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """A conversation: (control octet, message). The first octet of each chooses peer and channel,
+    the header's length field is put right so that the rest gets past the length check."""
+    start = 0
+    for _ in range(MAX_MESSAGES):
+        if len(data) - start < 1 + HEADER_LENGTH:
+            return
+        control = data[start]
+        words = struct.unpack_from("!H", data, start + 3)[0]
+        length = max(HEADER_LENGTH, min(words * 4, (len(data) - start - 1) & ~3))
+        message = bytearray(data[start + 1 : start + 1 + length])
+        if not control & 0x80:
+            message[0] = 0x10
+            struct.pack_into("!H", message, 2, length // 4)
+        yield control, bytes(message)
+        start += 1 + length
+
+
+def _addressed(octets: bytes, source: int, destination: int, control: int) -> bytes:
+    """Mostly from the right peer to us: fuzzers do not guess IDs."""
+    if control & 0x40:
+        return octets
+    return octets[:4] + struct.pack("!II", source, destination) + octets[12:]
+
+
+def _channel(octets: bytes, control: int) -> Channel:
+    try:
+        return CHANNEL_OF[MessageType(octets[1])]
+    except ValueError:
+        return Channel(control % 3)
+
+
+def fuzz_fe(data: bytes) -> None:
+    rig = FeRig()
+    rig.associate(CE1)
+    rig.associate(CE2)
+    rig.config(set_hop(1), set_prefix(1, "20.0.0.0"))
+    for control, octets in messages(data):
+        ce = CE2 if control & 1 else CE1
+        rig.now += (control >> 1 & 3) * MS
+        octets = _addressed(octets, ce, FE, control)
+        if control & 0x20:  # a firing timer in between
+            rig.fire_due(rig.now + 30 * MS)
+        before = rig.picture() if ce != rig.core.ha.master else None
+        at = len(rig.effects)
+        rig.octets(ce, octets, _channel(octets, control), strict=not control & 0x10)
+        assert len(rig.effects) - at < MAX_OUT
+        if before is not None and not control & 0x20 and _is_config(octets):
+            assert rig.picture() == before, "a CE that is not the master changed something"
+        _tables_agree(rig)
+
+
+def _is_config(octets: bytes) -> bool:
+    try:
+        return Header.decode(octets).type is MessageType.CONFIG
+    except ProtocolError:
+        return False
+
+
+def _tables_agree(rig: FeRig) -> None:
+    """The datapath has what the committed tables say, of ports that are up."""
+    core = rig.core
+    wanted = {
+        prefix: core.prefixes.rows[row]["HopSelector"]
+        for prefix, row in core.prefixes.by_prefix.items()
+        if core.next_hops.usable(core.prefixes.rows[row]["HopSelector"])
+    }
+    if all(state.carrier for state in rig.datapath.ports().values()):
+        assert rig.datapath.routes() == wanted
+    assert len(core.configs.two_phase) <= 2
+    assert not core.configs.waiting
+
+
+def fuzz_ce(data: bytes) -> None:
+    rig = CeRig()
+    rig.setup(FE1)
+    for control, octets in messages(data):
+        rig.now += (control >> 1 & 3) * MS
+        octets = _addressed(octets, FE1, OWN_CE, control)
+        if control & 0x20:
+            rig.fire_due(rig.now + 30 * MS)
+        if control & 0x08:  # the answer to one of its questions: correlators are not guessed
+            asked = rig.sent(FE1)[-1].header.correlator
+            octets = octets[:12] + struct.pack("!Q", asked) + octets[20:]
+        at = len(rig.effects)
+        rig.octets(FE1, octets, _channel(octets, control), strict=not control & 0x10)
+        assert len(rig.effects) - at < MAX_OUT
+        assert set(rig.core.sessions) <= {FE1}
+
+
+def seeds() -> Iterator[bytes]:
+    """Conversations to begin with: every kind of message that the conformance tests speak."""
+    rig = FeRig()
+    rig.associate(CE1)
+    rig.config(set_hop(1), set_prefix(1, "20.0.0.0"))
+    rig.get("FEObject", "LFBTopology")
+    ce = CeRig()
+    setup = ce.setup(FE1)
+    sent = [*rig.sent(CE1), *ce.sent(FE1), setup]
+    for message in sent:
+        octets = encode(message)
+        yield b"\0" + octets
+        header = replace(message.header, source=CE1, destination=FE)
+        yield b"\x08" + encode(replace(message, header=header))
+
+
+TARGETS: dict[str, Target] = {"decoder": fuzz_decoder, "fe": fuzz_fe, "ce": fuzz_ce}

@@ -22,7 +22,7 @@ from forces.errors import ProtocolError, ResultCode
 from forces.header import ExecMode
 from forces.messages import LfbSelect, Message, OperType
 from forces.model import ArrayType, StructType, Target
-from forces.paths import FullData, KeyInfo, PathData, SparseData, TableRange
+from forces.paths import ExtendedResult, FullData, KeyInfo, PathData, Result, SparseData, TableRange
 
 MAX_EDITS = 65_536
 """Of one Config. A message of 262,140 octets has room for fewer PATH-DATAs than this."""
@@ -228,6 +228,8 @@ class Edits:
                     raise ProtocolError(ResultCode.INVALID_TLV, "SET without data")
                 self._set(instance, ids, path.content)
             case OperType.DEL:
+                if isinstance(path.content, Result | ExtendedResult):
+                    raise ProtocolError(ResultCode.INVALID_TLV, "a result in a DEL")
                 self._delete(instance, ids, path.selector)
             case OperType.SET_PROP:
                 self._set_property(instance, ids, path)

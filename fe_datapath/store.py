@@ -171,6 +171,8 @@ class _Query:
             wrong = wrong_selector(path) if path.selector is not None else None
             if wrong is not None:
                 raise ProtocolError(ResultCode.INVALID_TFLAGS, wrong)
+            if path.content is not None:
+                raise ProtocolError(ResultCode.INVALID_TLV, "contents in a query")
             instance = self.store.find(lfb.class_id, lfb.instance_id)
             if isinstance(path.selector, KeyInfo):
                 target = instance.cls.resolve(prefix + ids)

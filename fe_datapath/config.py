@@ -36,6 +36,27 @@ class PortConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RedirectConfig:
+    """Which packets that come in by a port go to the master CE (docs/redirect.md)."""
+
+    protocols: tuple[int, ...] = (89,)
+    """IP protocols to the port's own address or to 224.0.0.0/24, e.g. OSPF."""
+    for_us: bool = False
+    """Whatever else is sent to an address of the FE."""
+    ttl_expired: bool = False
+    """Unicast that the FE would have to forward with a TTL of 0 or 1."""
+    rate_pps: int = 1000
+    """Of each port, in each direction."""
+    burst: int = 200
+
+    def __post_init__(self) -> None:
+        if len(self.protocols) > 16 or any(not 1 <= p <= 254 for p in self.protocols):
+            raise ValueError("redirect: at most 16 protocols, each 1 to 254")
+        if not (1 <= self.rate_pps <= 100_000 and 1 <= self.burst <= 10_000):
+            raise ValueError("redirect: rate_pps is 1 to 100000, burst 1 to 10000")
+
+
+@dataclass(frozen=True, slots=True)
 class FeConfig:
     id: int
     name: str
@@ -63,4 +84,6 @@ class FeConfig:
     """Path of the journal file; empty: none."""
     api_socket: str = ""
     """Path of the Unix socket of the local HTTP API; empty: none."""
+    redirect: RedirectConfig | None = None
+    """None: no packets to and from the CE, and no RedirectIn and RedirectOut."""
     extra: dict[str, str] = field(default_factory=dict)

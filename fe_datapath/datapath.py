@@ -188,13 +188,20 @@ class Failure:
 LinkListener = Callable[[PortState, int], None]
 """Called with the new state and the monotonic ns at which the notification was read."""
 
+PacketListener = Callable[[int, bytes], None]
+"""Called with a port and the frame that came in by it and may be for the CE (`punting`)."""
+
 
 class Datapath(Protocol):
     """What an FE's driver needs of a forwarding plane."""
 
-    async def start(self, on_link: LinkListener) -> None:
+    async def start(self, on_link: LinkListener, on_packet: PacketListener | None = None) -> None:
         """Take the ports over, drop what an earlier FE process left (our protocol number only),
-        start watching links."""
+        start watching links. `on_packet` is used where the datapath was made with a
+        `RedirectConfig`."""
+
+    def inject(self, port: int, frame: bytes) -> None:
+        """Send a frame out of a port, never waiting: what cannot go now is lost."""
 
     def ports(self) -> Mapping[int, PortState]:
         """A fresh reading of every port."""

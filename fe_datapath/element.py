@@ -26,6 +26,7 @@ from fe_datapath.lfbs.fepo import STATISTICS, Fepo
 from fe_datapath.lfbs.instance import Instance
 from fe_datapath.lfbs.ipv4 import NEXT_HOPS, PREFIXES, NextHops, Prefixes
 from fe_datapath.lfbs.plan import Plan
+from fe_datapath.lfbs.redirect import Redirection
 from fe_datapath.lfbs.sync import StateSync
 from fe_datapath.notifications import notification
 from fe_datapath.responses import Body, Verdicts, all_done, fitting, is_too_long
@@ -38,6 +39,7 @@ from forces.events import (
     Event,
     LinkChanged,
     MessageReceived,
+    PacketPunted,
     PeerLost,
     PeerUp,
     ProgramDone,
@@ -80,6 +82,8 @@ class ForwardingElement:
         instances += [EtherMacOut(lfbs, port) for port in self.ports.values()]
         self.sync = StateSync(lfbs, lambda: self.configs.pending, self.ha.liveness)
         instances += [self.prefixes, self.next_hops, self.sync]
+        self.redirection = Redirection(lfbs, config, self.ha.send, self.context.emit)
+        instances += self.redirection.instances()
         self.fe_object.describe(instances)
         self.store = Store(lfbs, instances)
         self.configs = Configs(self.store, self.next_hops, self.context.next_token)
@@ -109,6 +113,8 @@ class ForwardingElement:
                 self._program_done(event)
             case LinkChanged():
                 self._link_changed(event)
+            case PacketPunted():
+                self.redirection.punted(event, self.ha.master, now)
             case PeerUp():
                 self.ha.peer_up(event)
             case PeerLost():
@@ -166,7 +172,15 @@ class ForwardingElement:
                 return self._query
             case MessageType.ASSOCIATION_TEARDOWN:
                 return self.ha.teardown
+            case MessageType.PACKET_REDIRECT if self.config.redirect is not None:
+                return self._redirected
         return None
+
+    def _redirected(self, event: MessageReceived) -> None:
+        if event.peer != self.ha.master:
+            self._fence(event.peer, event.size)
+        else:
+            self.redirection.received(event.message, self.context.now)
 
     def _is_for_us(self, destination: int) -> bool:
         if destination in (self.config.id, ALL_FES, ALL_ELEMENTS):
@@ -422,6 +436,7 @@ class ForwardingElement:
                 NEXT_HOPS: len(self.next_hops.rows),
                 PREFIXES: len(self.prefixes.rows),
             },
+            "redirect": self.redirection.view(),
             "ports": [
                 {
                     "id": number,

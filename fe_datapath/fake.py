@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from fe_datapath.config import PortConfig
+from fe_datapath.config import PortConfig, RedirectConfig
 from fe_datapath.datapath import (
     Change,
     DelNextHop,
     DelRoute,
     Failure,
     LinkListener,
+    PacketListener,
     PortState,
     SetForwarding,
     SetNextHop,
@@ -26,6 +27,7 @@ from fe_datapath.datapath import (
     SetRoute,
     singles,
 )
+from fe_datapath.punting import rules_of
 from forces.errors import ResultCode
 
 MTU_RANGE = range(68, 65536)
@@ -42,7 +44,12 @@ class _Refused(Exception):
 class FakeDatapath:
     """`apply_now`, `set_carrier` and `fail_next` need no event loop (virtual time)."""
 
-    def __init__(self, ports: Sequence[PortConfig], latency_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        ports: Sequence[PortConfig],
+        latency_s: float = 0.0,
+        redirect: RedirectConfig | None = None,
+    ) -> None:
         """`latency_s`: pause before `apply` carries changes out."""
         self.forwarding = False
         self.applied: list[Change] = []
@@ -73,14 +80,18 @@ class FakeDatapath:
         self._routes: dict[tuple[bytes, int], int] = {}
         self._users: Counter[int] = Counter()
         self._on_link: LinkListener | None = None
+        self._on_packet: PacketListener | None = None
+        self._rules = rules_of(redirect, ports) if redirect is not None else {}
+        self.injected: list[tuple[int, bytes]] = []
+        """(port, frame) of everything that left by `inject`."""
         self._injected: list[tuple[type[Change] | None, ResultCode, str]] = []
 
     # The seam
 
-    async def start(self, on_link: LinkListener) -> None:
+    async def start(self, on_link: LinkListener, on_packet: PacketListener | None = None) -> None:
         self._nexthops, self._groups, self._routes = {}, {}, {}
         self._users, self._lost = Counter(), set()
-        self._on_link = on_link
+        self._on_link, self._on_packet = on_link, on_packet
 
     def ports(self) -> Mapping[int, PortState]:
         return dict(self._ports)
@@ -90,6 +101,10 @@ class FakeDatapath:
             if self._latency_s:
                 await asyncio.sleep(self._latency_s)
             return self.apply_now(changes, stop_on_failure)
+
+    def inject(self, port: int, frame: bytes) -> None:
+        if self._rules and port in self._ports and self._ports[port].carrier:
+            self.injected.append((port, frame))
 
     def routes(self) -> Mapping[tuple[bytes, int], int]:
         return dict(self._routes)
@@ -101,9 +116,16 @@ class FakeDatapath:
         return {identifier: _hops(group) for identifier, group in self._groups.items()}
 
     async def close(self) -> None:
-        self._on_link = None
+        self._on_link = self._on_packet = None
 
     # Hooks
+
+    def arrive(self, port: int, frame: bytes) -> None:
+        """A frame comes in by a port."""
+        rules = self._rules.get(port)
+        wanted = rules is not None and rules.exception(frame) is not None
+        if wanted and self._on_packet is not None and self._ports[port].carrier:
+            self._on_packet(port, frame)
 
     def apply_now(self, changes: Sequence[Change], stop_on_failure: bool) -> list[Failure]:
         """`apply` without an event loop."""

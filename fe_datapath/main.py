@@ -15,7 +15,8 @@ from fe_datapath.config import FeConfig
 from fe_datapath.datapath import PortState
 from fe_datapath.element import ForwardingElement
 from fe_datapath.linux.datapath import LinuxDatapath
-from forces.events import LinkChanged
+from forces.effects import FollowPort, InjectPacket
+from forces.events import Event, LinkChanged, PacketPunted
 from forces.io.api import serve_api
 from forces.io.driver import Driver
 from forces.io.journal import JournalWriter
@@ -35,14 +36,21 @@ async def start_fe(config: FeConfig, closing: AsyncExitStack) -> Driver:
             listen=False,
         ),
     )
-    datapath = LinuxDatapath(config.ports)
+    datapath = LinuxDatapath(config.ports, redirect=config.redirect)
     links = _Links()
-    await datapath.start(links)
+    await datapath.start(links, links.packet)
     closing.push_async_callback(datapath.close)
     links.waiting.clear()  # the reading that follows has them
     core = ForwardingElement(config, datapath.ports(), read_ports=datapath.ports)
+
+    def packets(effect: InjectPacket | FollowPort) -> None:
+        if isinstance(effect, InjectPacket):
+            datapath.inject(effect.port, effect.packet)
+
     journal = JournalWriter(config.journal or None, config.name)
-    driver = Driver(core, tml, own_id=config.id, journal=journal, program=datapath.apply)
+    driver = Driver(
+        core, tml, own_id=config.id, journal=journal, program=datapath.apply, packets=packets
+    )
     await driver.start()
     closing.push_async_callback(driver.close)
     links.go_to(driver)
@@ -56,7 +64,7 @@ class _Links:
     """A `LinkListener` that holds link events back until the core has begun."""
 
     def __init__(self) -> None:
-        self.waiting: list[LinkChanged] = []
+        self.waiting: list[Event] = []
         self._driver: Driver | None = None
 
     def __call__(self, state: PortState, at_ns: int) -> None:
@@ -77,6 +85,11 @@ class _Links:
             self.waiting.append(event)
         else:
             self._driver.inject(event)
+
+    def packet(self, port: int, frame: bytes) -> None:
+        """A `PacketListener`: before the core has begun there is no CE to send packets to."""
+        if self._driver is not None:
+            self._driver.inject(PacketPunted(port, frame))
 
     def go_to(self, driver: Driver) -> None:
         self._driver = driver

@@ -83,4 +83,39 @@ class Deliver:
     error: str | None = None
 
 
-Effect = Connect | Disconnect | Send | SetTimer | CancelTimer | Program | Journal | Deliver
+@dataclass(frozen=True, slots=True)
+class InjectPacket:
+    """Send a frame: on an FE out of the port, on a CE up into the port's image. Packets get lost;
+    no event follows."""
+
+    port: int
+    """PHYPortID."""
+    packet: bytes
+    """The whole Ethernet frame."""
+    fe: int = 0
+    """On a CE: whose port it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowPort:
+    """On a CE: the port's image in its namespace shall have this carrier, and this address."""
+
+    fe: int
+    port: int
+    up: bool
+    mac: bytes | None = None
+    """None: as it was."""
+
+
+Effect = (
+    Connect
+    | Disconnect
+    | Send
+    | SetTimer
+    | CancelTimer
+    | Program
+    | Journal
+    | Deliver
+    | InjectPacket
+    | FollowPort
+)

@@ -124,6 +124,27 @@ class Command:
     token: int
 
 
+@dataclass(frozen=True, slots=True)
+class PacketPunted:
+    """A packet that the port's kernel has for the core: on an FE one that came in by the port and
+    is for the CE, on a CE one that was written to the port's image there (RFC 5810 section 7.9)."""
+
+    port: int
+    """PHYPortID."""
+    packet: bytes
+    """The whole Ethernet frame."""
+    fe: int = 0
+    """On a CE: whose port it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRoutesRead:
+    """What the routing daemons beside a CE have put into its namespace's kernel, all of it."""
+
+    routes: Mapping[str, tuple[int, int, str]]
+    """Prefix in text form -> (FE ID, PHYPortID, gateway)."""
+
+
 Event = (
     PeerUp
     | PeerLost
@@ -134,4 +155,6 @@ Event = (
     | LinkChanged
     | ProgramDone
     | Command
+    | PacketPunted
+    | KernelRoutesRead
 )

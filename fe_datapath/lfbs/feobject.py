@@ -19,6 +19,8 @@ NORMAL_PATH = (
     ("IPv4UcastLPM", "NormalOut", "IPv4NextHop"),
     ("IPv4NextHop", "SuccessOut", "EtherMACOut"),
     ("EtherMACOut", "EtherPktsOut", "EtherPHYCop"),
+    ("EtherMACIn", "NormalPathOut", "RedirectOut"),
+    ("RedirectIn", "PktsOut", "EtherMACOut"),
 )
 """RFC 6956 Figure 2 with the classes that this FE has: from, output port group, to."""
 
@@ -28,6 +30,7 @@ INPUT_PORT = {
     "IPv4NextHop": "PktsIn",
     "EtherMACOut": "EtherPktsIn",
     "EtherPHYCop": "EtherPHYIn",
+    "RedirectOut": "PktsIn",
 }
 
 

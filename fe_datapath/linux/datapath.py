@@ -14,12 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from fe_datapath.config import ROUTE_PROTOCOL, PortConfig
+from fe_datapath.config import ROUTE_PROTOCOL, PortConfig, RedirectConfig
 from fe_datapath.datapath import (
     Change,
     DelRoute,
     Failure,
     LinkListener,
+    PacketListener,
     PortState,
     SetNextHop,
     SetNextHopGroup,
@@ -29,6 +30,7 @@ from fe_datapath.linux import sysctl
 from fe_datapath.linux.ports import Ports
 from fe_datapath.linux.programmer import Programmer
 from fe_datapath.linux.reading import KernelReader
+from fe_datapath.linux.redirect import PacketPorts
 
 AT_ONCE = 8
 """Changes, at most, that are carried out in the event loop's thread."""
@@ -42,12 +44,18 @@ class LinuxDatapath:
     """See `fe_datapath.datapath.Datapath`. Opens nothing before `start`, so that it can be made
     before a fork."""
 
-    def __init__(self, ports: Sequence[PortConfig], protocol: int = ROUTE_PROTOCOL) -> None:
+    def __init__(
+        self,
+        ports: Sequence[PortConfig],
+        protocol: int = ROUTE_PROTOCOL,
+        redirect: RedirectConfig | None = None,
+    ) -> None:
         self._configured = tuple(ports)
         self._protocol = protocol
+        self._redirect = redirect
         self._running: _Running | None = None
 
-    async def start(self, on_link: LinkListener) -> None:
+    async def start(self, on_link: LinkListener, on_packet: PacketListener | None = None) -> None:
         """OSError with a clear text if a port's interface is not there, or we may not."""
         if self._running is not None:
             raise RuntimeError("already started")
@@ -59,6 +67,8 @@ class LinuxDatapath:
                 sysctl.prepare_port(port.interface)
             loop = asyncio.get_running_loop()
             await asyncio.wrap_future(running.submit(running.programmer.sweep))
+            if self._redirect is not None and on_packet is not None:
+                on_link = running.redirect(self._redirect, self._configured, on_link, on_packet)
             running.ports.watch(loop, on_link, running.port_lost)
         except BaseException:
             running.close()
@@ -86,6 +96,11 @@ class LinuxDatapath:
         return await asyncio.wrap_future(
             running.submit(running.programmer.apply, changes, stop_on_failure)
         )
+
+    def inject(self, port: int, frame: bytes) -> None:
+        packets = self._started().packets
+        if packets is not None:
+            packets.inject(port, frame)
 
     def routes(self) -> Mapping[tuple[bytes, int], int]:
         return self._started().reader.routes()
@@ -129,6 +144,7 @@ class _Running:
         self.reader = KernelReader(protocol)
         self.programmer = Programmer(self.ports.ifindex_of, protocol)
         self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="datapath")
+        self.packets: PacketPorts | None = None
         self._last: Future[Any] | None = None
 
     @property
@@ -141,6 +157,22 @@ class _Running:
         self._last = future
         return future
 
+    def redirect(
+        self,
+        config: RedirectConfig,
+        ports: Sequence[PortConfig],
+        on_link: LinkListener,
+        on_packet: PacketListener,
+    ) -> LinkListener:
+        """Gives the listener to be used instead: sockets follow what becomes of interfaces."""
+        packets = self.packets = PacketPorts(config, ports, self.ports.ifindex_of, on_packet)
+
+        def changed(state: PortState, at_ns: int) -> None:
+            packets.refresh(state.port)
+            on_link(state, at_ns)
+
+        return changed
+
     def port_lost(self, port: int) -> None:
         if self.idle:
             self.programmer.ledger.port_lost(port)
@@ -148,6 +180,8 @@ class _Running:
             self.submit(self.programmer.ledger.port_lost, port).add_done_callback(_report)
 
     def close(self) -> None:
+        if self.packets is not None:
+            self.packets.close()
         self.ports.close()
         self.worker.shutdown(wait=True)
         self.reader.close()

@@ -25,6 +25,8 @@ from forces.effects import (
     Deliver,
     Disconnect,
     Effect,
+    FollowPort,
+    InjectPacket,
     Journal,
     Program,
     Send,
@@ -57,6 +59,10 @@ COMMAND_TIMEOUT_S = 5.0
 _OF_A_PEER = (PeerUp, PeerLost, ConnectFailed, MessageReceived, BadMessage)
 
 
+PacketDevice = Callable[[InjectPacket | FollowPort], None]
+"""Carries out what is to be done with packets; never waits, and never raises."""
+
+
 class Core(Protocol):
     """A `start(now) -> list[Effect]` is called once the transport is up, if the core has one."""
 
@@ -74,6 +80,7 @@ class Driver:
         own_id: int,
         journal: JournalWriter,
         program: ProgramRunner | None = None,
+        packets: PacketDevice | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         strict: bool = True,
         outbox_limit: int = OUTBOX_LIMIT,
@@ -93,6 +100,7 @@ class Driver:
         self._busy = False
         self._timers: dict[Hashable, asyncio.TimerHandle] = {}
         self._outboxes: dict[int, Outbox] = {}
+        self._packets = packets
         self._programs = ProgramQueue(program, self.inject, self._fatal)
         self._tokens = itertools.count(1)
         self._commands: dict[int, asyncio.Future[Deliver]] = {}
@@ -220,8 +228,10 @@ class Driver:
                 future = self._commands.get(effect.token)
                 if future is not None and not future.done():
                     future.set_result(effect)
+            case InjectPacket() | FollowPort() if self._packets is not None:
+                self._packets(effect)
             case _:
-                raise UsageError(f"{effect!r} is no effect")
+                raise UsageError(f"{effect!r} is no effect, or nothing here carries it out")
 
     def _disconnect(self, peer: int, abort: bool) -> None:
         self._outboxes.pop(peer, None)

@@ -29,6 +29,7 @@ METRICS = (
     "data_lost",
     "data_outage_ms",
     "disruptions",
+    "false_alarms",
 )
 """Each has the attributes of `STATISTICS`."""
 

@@ -37,6 +37,7 @@ COLUMNS = (
     "data_outage_ms",
     "disruptions",
     "detected_by",
+    "false_alarms",
 )
 SYSTEM = "forces"
 
@@ -82,6 +83,7 @@ def metric_values(outcome: Outcome) -> dict[str, float | None]:
         "data_lost": float(outcome.data_lost),
         "data_outage_ms": outcome.data_outage_ms,
         "disruptions": float(outcome.disruptions),
+        "false_alarms": float(outcome.false_alarms),
     }
 
 
@@ -165,6 +167,7 @@ def row(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         "data_lost": outcome.data_lost,
         "disruptions": outcome.disruptions,
         "detected_by": outcome.detected_by,
+        "false_alarms": outcome.false_alarms,
     } | {name: _rounded(figures[name]) for name in COLUMNS if name.endswith("_ms")}
 
 

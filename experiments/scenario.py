@@ -17,7 +17,7 @@ from experiments.expectations import ExpectationError, check_syntax
 from experiments.measures.records import Limits
 from experiments.plan import Cell
 from lab.backend import CellSettings, FaultSpec
-from topologies.document import Document, read
+from topologies.document import Document, read, suggestion
 
 FOLDER = Path(__file__).parent / "scenarios"
 MAX_CELLS = 200
@@ -145,7 +145,8 @@ def load_scenario(name_or_path: str) -> Scenario:
     if path.suffix in (".yaml", ".yml") or "/" in name_or_path:
         return Scenario(path.stem, read(path))
     raise ScenarioNotFound(
-        f"there is no scenario {name_or_path!r} (there are: {', '.join(available())}; or a path)"
+        f"there is no scenario {name_or_path!r}{suggestion(name_or_path, available())}, nor a path"
+        " of one"
     )
 
 

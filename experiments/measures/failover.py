@@ -70,9 +70,29 @@ def must_fail_over(trial: Trial, fault: AppliedFault) -> bool:
     settings, heal_ms = trial.description.settings, fault.spec.heal_after_ms
     if fault.spec.kind == PLANNED:
         return True
+    if not _left_over(trial, fault):
+        return False
     if heal_ms is None:
         return settings.mode != "none" and len(trial.description.ces) > 1
     return fault.spec.kind == "crash" or heal_ms > 2 * settings.cehdi_ms
+
+
+def _left_over(trial: Trial, fault: AppliedFault) -> set[str]:
+    """CEs that some time after this fault, and within the observed time, nothing keeps away."""
+    about = trial.description
+    away = set()
+    for other in about.faults:
+        heal_ms = other.spec.heal_after_ms
+        healed_ns = None if heal_ms is None else other.before_ns + heal_ms * 1e6
+        if (
+            other.spec.kind in MASTER_FAULTS - {PLANNED}
+            and other is not fault
+            and (healed_ns is None or healed_ns > trial.observed_until_ns)
+        ):
+            away.add(other.target)
+    if fault.spec.heal_after_ms is None:
+        away.add(fault.target)
+    return set(about.ces) - away
 
 
 def failovers(trial: Trial) -> tuple[Failover, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from experiments.measures.beacon import beats_before
 from experiments.measures.probe import ProbeFigures
 from experiments.measures.records import Trial
+from lab.backend import AppliedFault
 
 CLOCK_ERROR_MS = 1.0
 """A packet that arrives this long before it was sent: the clock conversion is wrong."""
@@ -59,12 +60,27 @@ def meter_faults(trial: Trial, probes: Sequence[ProbeFigures]) -> tuple[str, ...
         for fault in about.faults
         if not fault.verified
     ]
+    reasons += _apart(trial)
     reasons += [f"there is no record {each}" for each in trial.notes.get("missing_records") or ()]
     for accident in trial.notes.get("unexpected_exits") or ():
         reasons.append(f"{accident.get('node')} ended by itself ({accident.get('exit_code')})")
     if about.must_lose and probes and not any(p.lost for p in probes):
         reasons.append(f"the fault ({about.fault}) must lose packets and the meter saw no loss")
     return tuple(reasons) + tuple(_beacon_faults(trial))
+
+
+def _apart(trial: Trial) -> Iterator[str]:
+    """Faults of one moment that were not: a double fault is two faults at once, or another one."""
+    about = trial.description
+    moments: dict[float, list[AppliedFault]] = {}
+    for fault in about.faults:
+        moments.setdefault(fault.spec.at_ms, []).append(fault)
+    for group in moments.values():
+        first = min(fault.before_ns for fault in group)
+        last = max(group, key=lambda fault: fault.before_ns)
+        apart_ms = (last.before_ns - first) / 1e6
+        if apart_ms > about.limits.jitter_ms:
+            yield f"fault {last.spec.kind} on {last.target} struck {apart_ms:.1f} ms too late"
 
 
 def _beacon_faults(trial: Trial) -> Iterator[str]:

@@ -44,6 +44,8 @@ class Outcome:
     probes: tuple[ProbeFigures, ...] = ()
     tml: str = ""
     """The transport that was really used."""
+    false_alarms: int = 0
+    """Masters that FEs declared lost while nothing was broken yet."""
 
     @property
     def control_outage_ms(self) -> float | None:
@@ -107,6 +109,7 @@ def measure_trial(trial: Trial) -> Outcome:
         gaps,
         probes,
         _transport(trial),
+        _false_alarms(trial),
     )
 
 
@@ -172,6 +175,14 @@ def _unfinished(trial: Trial, found: tuple[Failover, ...]) -> tuple[str, ...]:
 def _listed(trial: Trial, note: str) -> list[str]:
     value = trial.notes.get(note)
     return [str(each) for each in value] if isinstance(value, list) else []
+
+
+def _false_alarms(trial: Trial) -> int:
+    """Masters that were declared lost before any fault took one away."""
+    about = trial.description
+    struck = [f.before_ns for f in about.faults if f.spec.kind in MASTER_FAULTS]
+    until = min(struck, default=trial.observed_until_ns)
+    return sum(e.node in about.fes and about.start_ns <= e.t < until for e in trial.of("detect"))
 
 
 def _transport(trial: Trial) -> str:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,18 +121,22 @@ class Strikes:
         for spec in specs:
             faults.check(self._bench, spec)
         self._all = [_Struck(spec) for spec in specs]
-        moments: list[tuple[int, int, Callable[[_Struck, int], None], _Struck]] = []
+        strikes: dict[int, list[_Struck]] = {}
+        moments: list[tuple[int, int, Callable[[], None], int]] = []
         for order, struck in enumerate(self._all):
             at_ns = start_ns + round(struck.spec.at_ms * 1e6)
-            moments.append((at_ns, order, self._strike, struck))
+            strikes.setdefault(at_ns, []).append(struck)
             if struck.spec.heal_after_ms is not None:
                 heal_ns = at_ns + round(struck.spec.heal_after_ms * 1e6)
-                moments.append((heal_ns, order, self._heal_at, struck))
-        self._wait(start_ns - RESOLVE_LEAD_NS)
+                moments.append((heal_ns, order, partial(self._heal_at, struck, heal_ns), 1))
+        for at_ns, group in strikes.items():
+            order = self._all.index(group[0])
+            moments.append((at_ns, order, partial(self._strike_all, group, at_ns), len(group)))
+        self._wait(start_ns - RESOLVE_LEAD_NS * max(1, len(strikes.get(start_ns, ()))))
         on_start()
-        for at_ns, _order, action, struck in sorted(moments, key=lambda moment: moment[:2]):
-            self._wait(at_ns - RESOLVE_LEAD_NS)
-            action(struck, at_ns)
+        for at_ns, _order, action, count in sorted(moments, key=lambda moment: moment[:2]):
+            self._wait(at_ns - RESOLVE_LEAD_NS * count)
+            action()
         self._wait(until_ns)
         while any(struck.pending for struck in self._all):
             self._look()
@@ -147,7 +152,31 @@ class Strikes:
             else:
                 sleep_until(until_ns)
 
-    def _strike(self, struck: _Struck, at_ns: int) -> None:
+    def _strike_all(self, group: Sequence[_Struck], at_ns: int) -> None:
+        """The faults of one moment: all are armed before the first one strikes, so that nothing
+        but their calls lies between them."""
+        armed = [struck for struck in group if self._arm(struck, at_ns)]
+        sleep_until(at_ns)
+        set_fifo(STRIKE_PRIORITY)
+        try:
+            for struck in armed:
+                assert struck.fault is not None, "it is armed"
+                struck.before_ns = time.monotonic_ns()
+                struck.fault.strike()
+                struck.after_ns = time.monotonic_ns()
+        finally:
+            set_fifo(0)
+        for struck in armed:
+            assert struck.fault is not None, "it is armed"
+            self._journal("fault", self._fields(struck))
+            try:
+                struck.fault.confirm()
+            except (FaultFailed, OSError) as error:
+                self._failed(struck, error)
+                continue
+            struck.verify_until = time.monotonic() + HAPPEN_BUDGET_S
+
+    def _arm(self, struck: _Struck, at_ns: int) -> bool:
         struck.before_ns = struck.after_ns = at_ns
         try:
             struck.target = faults.resolve(self._bench, struck.spec.target)
@@ -156,22 +185,8 @@ class Strikes:
             struck.fault.prepare()
         except (LabError, OSError) as error:
             self._failed(struck, error)
-            return
-        sleep_until(at_ns)
-        set_fifo(STRIKE_PRIORITY)
-        try:
-            struck.before_ns = time.monotonic_ns()
-            struck.fault.strike()
-            struck.after_ns = time.monotonic_ns()
-        finally:
-            set_fifo(0)
-        self._journal("fault", self._fields(struck))
-        try:
-            struck.fault.confirm()
-        except (FaultFailed, OSError) as error:
-            self._failed(struck, error)
-            return
-        struck.verify_until = time.monotonic() + HAPPEN_BUDGET_S
+            return False
+        return True
 
     def _look(self) -> None:
         """Ask the witnesses of what was struck or healed and is not settled yet. FaultFailed for

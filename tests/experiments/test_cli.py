@@ -89,7 +89,7 @@ def test_scenarios_lists_the_questions() -> None:
 
 def test_golden_unknown_scenario() -> None:
     assert one_line(ceha("run", "quikstart")) == (
-        "ceha: there is no scenario 'quikstart' (there are: failures, quickstart; or a path)"
+        "ceha: there is no scenario 'quikstart': did you mean 'quickstart'?, nor a path of one"
     )
 
 

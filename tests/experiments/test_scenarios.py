@@ -115,7 +115,7 @@ def test_a_product_names_its_cells(write: Write) -> None:
             "data_lost.max", "data_lots.max",
             "mine.yaml:15: expect[0]: unknown figure 'data_lots' (known: dtime1_ms, dtime2_ms, "
             "dtime3_ms, failover_ms, control_outage_ms, data_sent, data_lost, data_outage_ms, "
-            "disruptions)",
+            "disruptions, false_alarms)",
         ),
         ("name: hot,", "name: cold,", "mine.yaml:13: cells[1].name: a second cell 'cold'"),
         ("mode: hot, ", "", "mine.yaml:13: cells[1]: mode is missing"),
@@ -160,5 +160,5 @@ def test_an_unknown_scenario_names_the_known_ones() -> None:
     with pytest.raises(ScenarioNotFound) as caught:
         load_scenario("quikstart")
     assert str(caught.value) == (
-        "there is no scenario 'quikstart' (there are: failures, quickstart; or a path)"
+        "there is no scenario 'quikstart': did you mean 'quickstart'?, nor a path of one"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -265,3 +266,50 @@ def test_the_first_ready_master_ends_the_outage_not_one_that_died(make: Make) ->
     first = outcome.failovers[0]
     assert first.new_master == "ce2"
     assert first.dtime2_ms == pytest.approx(6)
+
+
+def test_faults_of_one_moment_that_struck_apart_are_no_double_fault(make: Make) -> None:
+    def later(folder: Path) -> None:
+        path = folder / "trial.json"
+        raw = json.loads(path.read_text())
+        second = json.loads(json.dumps(raw["faults"][0]))
+        second["spec"] |= {"kind": "link-cut", "target": "fe1-fe2"}
+        second |= {"target": "fe1-fe2", "before_ns": second["before_ns"] + 30_000_000}
+        raw["faults"].append(second)
+        path.write_text(json.dumps(raw))
+
+    outcome = make(Knobs(), change=later)
+    assert outcome.verdict == "invalid"
+    assert "fault link-cut on fe1-fe2 struck 30.0 ms too late" in outcome.reasons
+
+
+def test_a_master_declared_lost_without_a_fault_is_a_false_alarm(make: Make) -> None:
+    def alarm(folder: Path) -> None:
+        lines = (folder / "lab.journal.jsonl").read_text().splitlines()
+        begin = next(e for e in map(json.loads, lines) if e["event"] == "fault")["t"]
+        entry = {"t": begin - 100_000_000, "node": "fe1", "event": "detect", "ce": "ce1",
+                 "source": "heartbeat"}  # fmt: skip
+        with (folder / "fe1.journal.jsonl").open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    assert make(Knobs()).false_alarms == 0
+    assert make(Knobs(), change=alarm).false_alarms == 1
+
+
+@pytest.mark.parametrize("heal_after_ms", [None, 300.0])
+def test_nobody_has_to_take_over_while_every_ce_is_away(
+    make: Make, heal_after_ms: float | None
+) -> None:
+    """The backup died with the master: no new master is no violation, unless one came back."""
+
+    def both(folder: Path) -> None:
+        path = folder / "trial.json"
+        raw = json.loads(path.read_text())
+        second = json.loads(json.dumps(raw["faults"][0]))
+        second["spec"] |= {"target": "ce2", "heal_after_ms": heal_after_ms}
+        raw["faults"].append(second | {"target": "ce2"})
+        path.write_text(json.dumps(raw))
+
+    outcome = make(Knobs(recovers=False), change=both)
+    broken = [r for r in outcome.reasons if r.startswith("invariant 8")]
+    assert bool(broken) is (heal_after_ms is not None), outcome.reasons

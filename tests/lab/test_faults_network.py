@@ -190,6 +190,23 @@ def test_a_heal_that_does_not_heal_is_an_error(
     in_the_lab(tmp_path, check)
 
 
+def test_faults_of_one_moment_strike_one_right_after_the_other(tmp_path: Path) -> None:
+    def check(bench: SleepingBench) -> None:
+        strikes = bench.strike(
+            FaultSpec("crash", "ce1", at_ms=60),
+            FaultSpec("link-cut", "fe1-fe2", at_ms=60),
+            FaultSpec("isolate-silent", "ce2", at_ms=60),
+            for_ms=80,
+        )
+        applied = strikes.applied()
+        assert all(each.verified for each in applied), strikes.reasons()
+        # the calls themselves: signal 0.1 ms, link down 1 ms, bridge port 0.1 ms
+        assert applied[-1].before_ns - applied[0].before_ns < 20e6
+        bench.heal()
+
+    in_the_lab(tmp_path, check)
+
+
 def test_a_link_flaps_on_schedule_while_its_witnesses_are_asked(tmp_path: Path) -> None:
     def check(bench: SleepingBench) -> None:
         flaps = [

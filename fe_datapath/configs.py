@@ -80,6 +80,11 @@ class Configs:
         """Configs that were taken and have not ended."""
         return len(self.waiting) + (self._current is not None)
 
+    @property
+    def under_way(self) -> tuple[int, int] | None:
+        """Sender and token of the Config that the kernel is being programmed for."""
+        return None if self._current is None else (self._current.request.peer, self._current.token)
+
     def submit(self, request: Request) -> bool:
         """False: too many are waiting, and this one was not taken."""
         if len(self.waiting) >= QUEUE_LIMIT:

@@ -127,6 +127,13 @@ class FakeDatapath:
         if wanted and self._on_packet is not None and self._ports[port].carrier:
             self._on_packet(port, frame)
 
+    def lookup(self, prefix: tuple[bytes, int]) -> int | None:
+        """The port that this exact prefix leads to; None where there is no such route."""
+        identifier = self._routes.get(prefix, 0)
+        group = self._groups.get(identifier)
+        ways = sorted(_hops(group)) if group is not None else [identifier]
+        return next((self._nexthops[way][0] for way in ways if way in self._nexthops), None)
+
     def apply_now(self, changes: Sequence[Change], stop_on_failure: bool) -> list[Failure]:
         """`apply` without an event loop."""
         failures = []

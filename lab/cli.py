@@ -84,6 +84,24 @@ def main() -> None:
     run(app)
 
 
+def hunt(
+    seeds: Annotated[
+        str, typer.Option(metavar="A..B", help="First and last seed; each is one schedule.")
+    ] = "0..999",
+    faults: Annotated[
+        str | None,
+        typer.Option(help="Instead of the seed's own: 'crash ce1 120 300; ...' (at, for: ms)."),
+    ] = None,
+    stop_after: Annotated[int, typer.Option(min=1, help="End after so many failures.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Hunt for violated invariants: random fault schedules in simulated time."""
+    with one_line_errors():
+        from lab.verbs.hunt import run
+
+        raise typer.Exit(run(seeds, faults, stop_after, as_json))
+
+
 def register(app: typer.Typer) -> None:
     """Add the lab's verbs."""
     app.command(
@@ -95,6 +113,11 @@ def register(app: typer.Typer) -> None:
         context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
         epilog="Example: ceha test -m 'not lab'. Exit codes: pytest's (0 all passed).",
     )(run_tests)
+    app.command(
+        "hunt",
+        epilog="Example: ceha hunt --seeds 0..999; one of them again: ceha hunt --seeds 17..17. "
+        "Exit codes: 0 nothing found; 1 an invariant was violated; 2 wrong usage.",
+    )(hunt)
     app.command(
         "topologies",
         epilog="Example: ceha topologies diamond. Exit codes: 0 done; 2 no such topology, or a "

@@ -1,0 +1,325 @@
+"""A whole network element in virtual time: its processes, its data links, and what can be done to
+them. Configurations are the emulated lab's own (`config_for`), so both run the same NE.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from ce.config import CeConfig
+from ce.controller import Controller
+from fe_datapath.config import FeConfig
+from fe_datapath.datapath import PortState
+from fe_datapath.element import ForwardingElement
+from fe_datapath.fake import FakeDatapath
+from forces.events import LinkChanged
+from lab.backend import CellSettings, LabError
+from lab.emulated.config_for import ces_in_use, config_for
+from lab.simulated.honesty import Honesty
+from lab.simulated.network import Manners, Network
+from lab.simulated.process import Process, Watcher
+from lab.simulated.world import World
+from topologies.model import Endpoint, Link, Node, Topology
+
+LINK_EVENT_MS = 0.3
+"""From a carrier's loss to the FE's reading of it (docs: platform, 0.3 ms at p50)."""
+START_MS = 2.0
+"""From the start of a process to its first act; CEs come first, as in the lab."""
+MAX_HOPS = 64
+
+_FE_CONFIG: TypeAdapter[FeConfig] = TypeAdapter(FeConfig)
+_CE_CONFIG: TypeAdapter[CeConfig] = TypeAdapter(CeConfig)
+
+
+@functools.lru_cache(maxsize=4096)
+def _configs(topology: Topology, settings: CellSettings) -> dict[str, FeConfig | CeConfig]:
+    """By node name. Cached: a hunt builds the same NE thousands of times."""
+    nodes = (*ces_in_use(topology, settings), *topology.of_kind("fe"))
+    configs: dict[str, FeConfig | CeConfig] = {}
+    for node in nodes:
+        raw = config_for(topology, settings, node, Path(), Path())
+        adapter: TypeAdapter[Any] = _FE_CONFIG if node.kind == "fe" else _CE_CONFIG
+        configs[node.name] = adapter.validate_python(raw)
+    return configs
+
+
+class NetworkElement:
+    def __init__(
+        self,
+        topology: Topology,
+        settings: CellSettings,
+        world: World,
+        manners: Manners = Manners(),
+        honest_share: float = 0.02,
+        watchers: Iterable[Watcher] = (),
+    ) -> None:
+        """LabError for settings that the topology cannot have."""
+        self.topology = topology
+        self.settings = settings
+        self.world = world
+        self.honesty = Honesty(world.rng, honest_share)
+        self.network = Network(world, manners, self.honesty)
+        self.processes: dict[str, Process] = {}
+        self.link_down: dict[str, int] = {}
+        """Link -> how many faults hold it down."""
+        self.silent_links: set[str] = set()
+        self.ces: tuple[Node, ...] = ces_in_use(topology, settings)
+        self.fes: tuple[Node, ...] = topology.of_kind("fe")
+        self._configs = _configs(topology, settings)
+        self._port_at = {
+            (end.node, end.port): (link, other)
+            for link in topology.links
+            for end, other in ((link.a, link.b), (link.b, link.a))
+        }
+        self._interface = {
+            (end.node, end.port): end for link in topology.links for end in (link.a, link.b)
+        }
+        ids = {node.id for node in (*self.ces, *self.fes)}
+        ce_ids = {node.id for node in self.ces}
+        for node in self.ces:
+            peers = frozenset(ids - {node.id})
+            self._add(node, functools.partial(self._controller, node), peers, True, None)
+        for node in self.fes:
+            config = self._fe_config(node)
+            datapath = FakeDatapath(config.ports)
+            make = functools.partial(self._forwarding_element, node, datapath)
+            self._add(node, make, frozenset(ce_ids), False, datapath)
+        for process in self.processes.values():
+            process.watchers.extend(watchers)
+
+    def _add(
+        self,
+        node: Node,
+        make: Callable[[], Any],
+        peers: frozenset[int],
+        listens: bool,
+        datapath: FakeDatapath | None,
+    ) -> None:
+        self.processes[node.name] = Process(
+            self.world, self.network, node.id, node.name, make, peers, listens, datapath
+        )
+
+    def _fe_config(self, node: Node) -> FeConfig:
+        config = self._configs[node.name]
+        assert isinstance(config, FeConfig)
+        return config
+
+    def _controller(self, node: Node) -> Controller:
+        config = self._configs[node.name]
+        assert isinstance(config, CeConfig)
+        return Controller(config)
+
+    def _forwarding_element(self, node: Node, datapath: FakeDatapath) -> ForwardingElement:
+        """What `fe_datapath.main` does, without a loop: the datapath's start waits for nothing."""
+        starting = datapath.start(lambda state, at_ns: self._link_event(node.name, state))
+        try:
+            starting.send(None)
+        except StopIteration:
+            pass
+        else:
+            raise LabError("the fake datapath waited while it started")
+        return ForwardingElement(
+            self._fe_config(node), datapath.ports(), rng_seed=self.world.rng.getrandbits(32)
+        )
+
+    def start(self) -> None:
+        """CEs, and then FEs; whether they are ready is another question."""
+        for node in self.ces:
+            self.processes[node.name].start()
+        self.world.run_ms(START_MS)
+        for node in self.fes:
+            self.processes[node.name].start()
+
+    # What it is like
+
+    def ce(self, name: str) -> Controller:
+        core = self.processes[name].core
+        assert isinstance(core, Controller)
+        return core
+
+    def fe(self, name: str) -> ForwardingElement:
+        core = self.processes[name].core
+        assert isinstance(core, ForwardingElement)
+        return core
+
+    def master_of(self, fe: str) -> str | None:
+        """By the FE's own word."""
+        if not self.processes[fe].alive:
+            return None
+        master = self.fe(fe).ha.master
+        return next((node.name for node in self.ces if node.id == master), None)
+
+    def not_ready(self) -> list[str]:
+        """What is missing for every FE to have a master that is ready, and to forward."""
+        missing = []
+        for node in self.fes:
+            process = self.processes[node.name]
+            if not process.alive or process.frozen:
+                missing.append(f"{node.name} does not run")
+                continue
+            master = self.master_of(node.name)
+            if master is None:
+                missing.append(f"{node.name} has no master")
+                continue
+            if not self._ready(master, node.id):
+                missing.append(f"{master} is not ready for {node.name}")
+            if process.datapath is not None and not process.datapath.forwarding:
+                missing.append(f"{node.name} does not forward")
+        return missing
+
+    def _ready(self, ce: str, fe: int) -> bool:
+        process = self.processes[ce]
+        session = self.ce(ce).sessions.get(fe) if process.alive and not process.frozen else None
+        return session is not None and session.ready
+
+    def lacking_backups(self) -> list[str]:
+        """Hot standby: every FE is associated with every CE."""
+        if self.settings.mode not in ("hot", "hot+sync") or self.settings.policy != 1:
+            return []
+        return [
+            f"{fe.name} is not associated with {ce.name}"
+            for fe in self.fes
+            for ce in self.ces
+            if self.processes[fe.name].alive and not self.fe(fe.name).ha.associated(ce.id)
+        ]
+
+    # What can be done to it
+
+    def crash(self, name: str) -> None:
+        self.processes[name].kill()
+
+    def restart(self, name: str) -> None:
+        process = self.processes[name]
+        if not process.alive:
+            process.start()
+
+    def link(self, name: str) -> Link:
+        for link in self.topology.links:
+            if link.name == name:
+                return link
+        raise LabError(f"{self.topology.name} has no link {name!r}")
+
+    def cut_link(self, name: str) -> None:
+        link = self.link(name)
+        self.link_down[name] = self.link_down.get(name, 0) + 1
+        if self.link_down[name] == 1:
+            self._carrier(link, False)
+
+    def mend_link(self, name: str) -> None:
+        self.link_down[name] = self.link_down.get(name, 0) - 1
+        if self.link_down[name] <= 0:
+            del self.link_down[name]
+            self._carrier(self.link(name), True)
+
+    def _carrier(self, link: Link, up: bool) -> None:
+        for end in (link.a, link.b):
+            process = self.processes.get(end.node)
+            if process is not None and process.datapath is not None:
+                process.datapath.set_carrier(end.port, up, self.world.now)
+
+    def _link_event(self, fe: str, state: PortState) -> None:
+        event = LinkChanged(
+            port=state.port,
+            up=state.admin_up and state.carrier,
+            at_ns=self.world.now,
+            attributes={
+                "admin_up": state.admin_up,
+                "mtu": state.mtu,
+                "mac": state.mac,
+                "speed_mbit": state.speed_mbit,
+                "duplex": state.full_duplex,
+                "promiscuous": state.promiscuous,
+            },
+        )
+        process = self.processes[fe]
+        delay_ms = LINK_EVENT_MS * self.world.rng.uniform(0.5, 1.5)
+        self.world.after_ms(delay_ms, self._deliver_link_event, process, process.starts, event)
+
+    def _deliver_link_event(self, process: Process, life: int, event: LinkChanged) -> None:
+        if process.starts == life:
+            process.inject(event)
+
+    def isolate(self, name: str, on: bool) -> None:
+        """All directions between this node and every other one."""
+        for other in self.processes.values():
+            if other.name != name:
+                self.partition(name, other.name, on)
+                self.partition(other.name, name, on)
+
+    def partition(self, sender: str, receiver: str, on: bool) -> None:
+        """One direction."""
+        pair = (self.processes[sender].id, self.processes[receiver].id)
+        if on:
+            self.network.block(*pair)
+        else:
+            self.network.unblock(*pair)
+
+    # Where packets go
+
+    def flow_arrives(self, source: str, destination: str, address: str) -> bool:
+        """Follow a packet hop by hop through the datapaths as they are now."""
+        wanted = int(ipaddress.IPv4Address(address))
+        here, out = source, 1
+        for _ in range(MAX_HOPS):
+            link, other = self._port_at[here, out]
+            if link.name in self.link_down or link.name in self.silent_links:
+                return False
+            here = other.node
+            if here == destination:
+                return True
+            process = self.processes.get(here)
+            if process is None or process.datapath is None or not process.datapath.forwarding:
+                return False
+            port = self._out_port(here, process.datapath, wanted)
+            if port is None:
+                return False
+            out = port
+        return False
+
+    def _out_port(self, fe: str, datapath: FakeDatapath, wanted: int) -> int | None:
+        """Longest prefix first; the kernel's connected routes are among them."""
+        connected = self._connected(fe)
+        for length in range(32, -1, -1):
+            network = wanted >> (32 - length) << (32 - length) if length else 0
+            hop = datapath.lookup((network.to_bytes(4), length))
+            if hop is not None:
+                return hop
+            port = connected.get((network, length))
+            if port is not None:
+                return port
+        return None
+
+    @functools.lru_cache(maxsize=1024)  # noqa: B019 - lives as long as its NE
+    def _connected(self, fe: str) -> dict[tuple[int, int], int]:
+        found = {}
+        for (node, port), end in self._interface.items():
+            if node == fe:
+                for address in end.addresses:
+                    network = ipaddress.IPv4Interface(address).network
+                    found[int(network.network_address), network.prefixlen] = port
+        return found
+
+    def flows(self) -> Sequence[tuple[str, str, str, str, str]]:
+        """(flow, direction, from, to, address) of every probe's way."""
+        ways = []
+        for flow in self.topology.flows:
+            ways.append((flow.name, "fwd", flow.source, flow.destination, flow.destination_address))
+            ways.append((flow.name, "rev", flow.destination, flow.source, flow.source_address))
+        return ways
+
+    def broken_flows(self) -> list[str]:
+        return [
+            f"{name} {direction}"
+            for name, direction, source, destination, address in self.flows()
+            if not self.flow_arrives(source, destination, address)
+        ]
+
+
+def end_at(link: Link, node: str) -> Endpoint:
+    return link.a if link.a.node == node else link.b

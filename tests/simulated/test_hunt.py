@@ -1,0 +1,88 @@
+"""The hunt finds nothing in the cores as they are, and everything in damaged ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.backend import LabError
+from lab.simulated import hunt as hunting
+from lab.simulated.schedules import draw, parse, written
+from lab.verbs.hunt import run
+from tests.simulated.mutants import MUTANTS, Mutant
+from topologies.loader import load_topology
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_cores_as_they_are_survive_a_hunt() -> None:
+    result = hunting.hunt(range(7000, 7100))
+    assert not result.failures, result.failures[0].text
+    assert result.schedules == 100
+    assert result.events > 10_000, "a hunt in which little happens proves little"
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_each_mutant_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutant.apply(monkeypatch)
+    result = hunting.hunt(range(mutant.seeds), shrinking=False)
+    assert result.failures, f"{mutant.name} survived {result.schedules} schedules"
+
+
+def test_a_failure_is_shrunk_to_what_replays_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mutant = next(m for m in MUTANTS if m.name == "CEFTI not started")
+    mutant.apply(monkeypatch)
+    failure = hunting.hunt(range(mutant.seeds)).failures[0]
+    whole = draw(failure.schedule.seed, load_topology(hunting.TOPOLOGY))
+    assert 0 < len(failure.schedule.strikes) <= len(whole.strikes)
+    assert failure.replay.startswith(f"ceha hunt --seeds {failure.schedule.seed}..")
+    faults = failure.replay.partition('--faults "')[2].rstrip('"')
+    seed = failure.schedule.seed
+    assert run(f"{seed}..{seed}", faults, 1, as_json=True) == 1
+    again = json.loads(capsys.readouterr().out)["failures"][0]
+    assert (again["text"], again["at_ms"]) == (failure.text, failure.at_ms)
+
+
+def test_a_seed_decides_everything_whatever_the_hash_seed() -> None:
+    told = []
+    for hash_seed in ("1", "2"):
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "from lab.simulated.hunt import hunt; print(hunt(range(40, 60)).events)",
+            ],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        )
+        told.append(done.stdout)
+    assert told[0] == told[1]
+
+
+def test_strikes_are_read_as_they_are_written() -> None:
+    for seed in range(200):
+        strikes = draw(seed, load_topology(hunting.TOPOLOGY)).strikes
+        assert parse(written(strikes)) == strikes
+
+
+@pytest.mark.parametrize("text", ["crash ce1 1", "crush ce1 1 2", "crash ce1 -1 2"])
+def test_wrong_faults_are_one_line(text: str) -> None:
+    with pytest.raises(LabError, match="is not KIND TARGET AT_MS FOR_MS"):
+        parse(text)
+
+
+@pytest.mark.parametrize("seeds", ["5", "5..4", "a..b", ".."])
+def test_wrong_seeds_are_one_line(seeds: str) -> None:
+    with pytest.raises(LabError, match=r"is not A\.\.B"):
+        run(seeds, None, 1, False)

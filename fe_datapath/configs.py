@@ -81,9 +81,9 @@ class Configs:
         return len(self.waiting) + (self._current is not None)
 
     @property
-    def under_way(self) -> tuple[int, int] | None:
-        """Sender and token of the Config that the kernel is being programmed for."""
-        return None if self._current is None else (self._current.request.peer, self._current.token)
+    def under_way(self) -> tuple[Request, int] | None:
+        """The Config that the kernel is being programmed for, and the program's token."""
+        return None if self._current is None else (self._current.request, self._current.token)
 
     def submit(self, request: Request) -> bool:
         """False: too many are waiting, and this one was not taken."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from ce.fe_tables import Table
 from ce.lfbs import answers, event
+from fe_datapath.configs import Request
 from fe_datapath.datapath import SetForwarding, SetRoute
 from fe_datapath.element import ForwardingElement
 from forces.effects import Effect, Journal, Program, Send
@@ -49,6 +50,8 @@ class Invariants:
         self._last: dict[str, str | None] = {}
         self._cefti: dict[str, int] = {}
         """FE -> since when it runs."""
+        self._begun: dict[str, Request] = {}
+        """FE -> the last Config whose first program was seen."""
         self._judge_flows = data_path_whole and ne.settings.policy == 1
         self._whole = False
         """Every flow arrived after the last program: from now on only faults may break one."""
@@ -138,11 +141,16 @@ class Invariants:
             self._pair(fe, core, office, issued)
 
     def _one_hand(self, fe: str, core: ForwardingElement, program: Program) -> None:
-        """1: also a Config that had to wait takes effect only while its sender is the master."""
+        """1: also a Config that had to wait begins only while its sender is the master. What has
+        begun is brought to its end (or taken back), whoever is the master by then."""
         under_way = core.configs.under_way
         if under_way is None or under_way[1] != program.token:
             return
-        sender = self._names.get(under_way[0])
+        request = under_way[0]
+        if self._begun.get(fe) is request:
+            return
+        self._begun[fe] = request
+        sender = self._names.get(request.peer)
         if sender != self._master[fe] and self.ne.settings.profile == "rfc7121":
             self.fail(1, f"{fe} carries out a Config of {sender}, its master is {self._master[fe]}")
 
@@ -194,8 +202,17 @@ class Invariants:
 
     def quiet(self) -> list[str]:
         """What is missing for the NE to be whole (8)."""
-        missing = self.ne.not_ready() + self.ne.lacking_backups()
-        return missing or self._tables() or [f"{f} is broken" for f in self.ne.broken_flows()]
+        missing = self.ne.not_ready() + self.ne.lacking_backups() or self._tables()
+        if missing or not self._one_picture():
+            return missing
+        return [f"{flow} is broken" for flow in self.ne.broken_flows()]
+
+    def _one_picture(self) -> bool:
+        """Somebody knows all ports. FEs that took different masters and keep no standby
+        associations leave each CE with half of the picture, until CEs synchronise."""
+        settings = self.ne.settings
+        standing_by = settings.mode in ("hot", "hot+sync") and settings.policy == 1
+        return standing_by or len({self.ne.master_of(fe.name) for fe in self.ne.fes}) == 1
 
     def _tables(self) -> list[str]:
         """2: the kernel's routes are the master's committed table."""

@@ -39,7 +39,6 @@ COLUMNS = (
     "detected_by",
     "false_alarms",
 )
-SYSTEM = "forces"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +153,7 @@ def row(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         "cell": about.cell,
         "trial": about.trial,
         "seed": about.seed,
-        "system": SYSTEM,
+        "system": about.settings.system,
         "mode": about.settings.mode,
         "policy": about.settings.policy,
         "fault": about.fault,
@@ -204,6 +203,7 @@ def as_json(
 def cell_json(result: CellResult) -> dict[str, Any]:
     return {
         "cell": result.cell.name,
+        "system": result.cell.settings.system,
         "mode": result.cell.settings.mode,
         "policy": result.cell.settings.policy,
         "fault": result.cell.fault,

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 Mode = Literal["none", "cold", "hot", "hot+sync"]
+System = Literal["forces", "openflow"]
+"""What runs on the topology's nodes: docs/baselines.md."""
 
 
 class LabError(Exception):
@@ -31,6 +33,7 @@ class CellSettings:
     """What a back end needs to bring the NE to a cell's state."""
 
     mode: Mode
+    system: System = "forces"
     policy: Literal[0, 1] = 1
     profile: Literal["rfc7121", "slides"] = "rfc7121"
     routes: int = 100

@@ -8,9 +8,12 @@ home=$(cd -- "$(dirname -- "$0")/.." && pwd -P)
 log=$home/.venv-provision.log
 stamp=${1:-$(cat "$home/lab/provision.sh" "$home/lab/requirements.lock" "$home/lab/requirements-build.lock" | cksum)}
 
-# mininet: mnexec; libusrsctp2: SCTP where the kernel has none; the rest: tools the lab calls.
+# mininet: mnexec; libusrsctp2: SCTP where the kernel has none; openvswitch-switch: the OpenFlow
+# baseline; the rest: tools the lab calls.
 packages="mininet libusrsctp2 iproute2 nftables tcpdump ethtool bridge-utils iputils-ping util-linux
-procps python3-venv"
+procps python3-venv openvswitch-switch"
+# What Debian would start, now and at every boot: the lab runs its own.
+services="openvswitch-switch.service"
 
 say() { printf 'ceha: %s\n' "$1" >&2; }
 fail() {
@@ -38,13 +41,43 @@ if [ -n "$missing" ]; then
     say "installing$missing"
     export DEBIAN_FRONTEND=noninteractive
     apt-get update >>"$log" 2>&1 || say "apt-get update had trouble; going on with the lists there are"
+    # invoke-rc.d(8) asks this file: while it is there, no package starts a service.
+    policy=/usr/sbin/policy-rc.d
+    mine=no
+    if [ ! -e "$policy" ]; then
+        mine=yes
+        trap 'rm -f "$policy"' EXIT
+        trap 'exit 2' HUP INT TERM
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
     # shellcheck disable=SC2086
     apt-get install -y --no-install-recommends $missing >>"$log" 2>&1 || fail "apt-get could not install$missing"
+    for service in $services; do
+        case "$missing " in
+        *" ${service%.service} "*)
+            systemctl disable "$service" >>"$log" 2>&1 || true
+            ;;
+        esac
+    done
+    if [ "$mine" = yes ]; then
+        rm -f "$policy"
+        trap - EXIT HUP INT TERM
+    fi
 fi
 
 python=/usr/bin/python3
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
     fail "needs Python 3.11 or newer as $python (Debian 12 has it)"
+
+# A list of Debian packages that changed is no reason to make the environment anew.
+locked=$(cat "$home/lab/requirements.lock" "$home/lab/requirements-build.lock" | cksum)
+if [ "$(cat "$home/.venv/locked" 2>/dev/null)" = "$locked" ]; then
+    printf '%s\n' "$stamp" >"$home/.venv/provisioned"
+    rm -f "$log"
+    say "ready"
+    exit 0
+fi
 
 say "installing the Python packages into .venv (about a minute)"
 rm -rf "$home/.venv"
@@ -60,6 +93,7 @@ pip="$home/.venv/bin/python -m pip install --quiet --require-hashes"
 mkdir -p "$home/.venv/cache/matplotlib"
 "$home/.venv/bin/python" -m compileall -q "$home/forces" "$home/fe_datapath" "$home/ce" \
     "$home/topologies" "$home/lab" "$home/experiments" >>"$log" 2>&1 || true
+printf '%s\n' "$locked" >"$home/.venv/locked"
 printf '%s\n' "$stamp" >"$home/.venv/provisioned"
 rm -f "$log"
 say "ready"

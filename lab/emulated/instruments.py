@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -50,13 +50,21 @@ class Instruments:
     """`start()`, then things happen, then `stop()`: the records are in the folder."""
 
     def __init__(
-        self, network: Network, forkserver: ForkServer, folder: Path, pps: int, run_s: float
+        self,
+        network: Network,
+        forkserver: ForkServer,
+        folder: Path,
+        pps: int,
+        run_s: float,
+        listener: tuple[str, Mapping[str, object]],
     ) -> None:
-        """LabError if a host would have to send more than it can."""
+        """`listener`: the beacon's, as the fork server calls it, and what it needs beside folder
+        and duration. LabError if a host would have to send more than it can."""
         self._network = network
         self._forkserver = forkserver
         self._folder = folder
         self._common = {"pps": pps, "folder": str(folder), "run_s": run_s}
+        self._listener = listener
         self._flows = flows_of(network.topology)
         busiest = max((len(self._of(host, 0)) for host, _, _ in self._flows), default=0)
         if pps < MIN_PPS or pps * busiest > MAX_PPS:
@@ -81,11 +89,11 @@ class Instruments:
             config = {**self._common, "flows": self._of(host, 1), "ready": str(flag)}
             self._recorders.append(self._spawn(host, "probe_receiver", config))
             ready.append(flag)
-        fes = {node.name: self._network.node(node.name).pid for node in topology.of_kind("fe")}
         flag = self._flag("listener")
-        config = {**self._common, "fes": fes, "ready": str(flag)}
+        target, needs = self._listener
+        config = {**self._common, **needs, "ready": str(flag)}
         switch = self._network.control_switch_node
-        self._recorders.append(self._spawn(switch, "beacon_listener", config))
+        self._recorders.append(self._spawn(switch, target, config))
         ready.append(flag)
         self._await(lambda: all(each.exists() for each in ready), self._recorders)
         start_ns = time.monotonic_ns() + SENDER_LEAD_NS
@@ -118,12 +126,10 @@ class Instruments:
 
     def _spawn(self, where: str | NetNode, module: str, config: dict[str, object]) -> Proc:
         node = self._network.node(where) if isinstance(where, str) else where
+        target = module if ":" in module else f"lab.emulated.{module}:run"
+        name = target.partition(":")[0].rpartition(".")[2]
         return self._forkserver.spawn(
-            node,
-            f"lab.emulated.{module}:run",
-            config,
-            log=self._folder / f"{module}.log",
-            name=f"{module} on {node.name}",
+            node, target, config, log=self._folder / f"{name}.log", name=f"{name} on {node.name}"
         )
 
     def _await(self, condition: Callable[[], bool], procs: list[Proc]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from fe_datapath.config import ROUTE_PROTOCOL
 from lab.backend import CellSettings, FaultSpec, LabError, TrialRecords
-from lab.emulated import environment
+from lab.emulated import environment, systems
 from lab.emulated.faults_schedule import UndoJournal, heal_outstanding
 from lab.emulated.forkserver import PREIMPORTED, ForkServer, Proc
 from lab.emulated.instruments import Instruments
@@ -45,6 +45,7 @@ class EmulatedLab:
         self._element: NetworkElement | None = None
         self._folder: Path | None = None
         self._undo: UndoJournal | None = None
+        self._system = systems.of("forces")
         self._sleepers: list[Proc] = []
         self._tml = CellSettings(mode="none").tml
         self._stolen_ms = environment.stolen_ms()
@@ -80,7 +81,8 @@ class EmulatedLab:
         self._tml = settings.tml
         budget_s = READY_BUDGET_S
         budget_s += settings.routes * len(self._topology.of_kind("fe")) / ROUTES_PER_S
-        element = NetworkElement(self._network, self._forkserver, settings, folder)
+        self._system = systems.of(settings.system)
+        element = self._system.element(self._network, self._forkserver, settings, folder)
         self._element = element
         begun = time.monotonic()
         try:
@@ -132,9 +134,15 @@ class EmulatedLab:
         gc.collect()
         gc.disable()
         try:
-            trial = Trial(element, folder, calibrate_ms, observe_ms)
+            system = self._system
+            trial = Trial(element, folder, calibrate_ms, observe_ms, system.record_tables)
             instruments = Instruments(
-                self._network, self._forkserver, folder, element.settings.probe_pps, trial.run_s
+                self._network,
+                self._forkserver,
+                folder,
+                element.settings.probe_pps,
+                trial.run_s,
+                system.listener(self._network),
             )
             self._undo = trial.undo
             return trial.run(instruments, faults, self._pcap)

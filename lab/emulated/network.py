@@ -87,6 +87,12 @@ class NetNode:
         """argv that leads into the node; it execs, so the process keeps its pid."""
         return ["nsenter", "--target", str(self.pid), "--net", "--mount", "--"]
 
+    def mac_of(self, interface: str) -> str:
+        """Of one of the node's interfaces."""
+        # The node's shell sees its own /sys; its root directory leads there from outside.
+        path = Path(f"/proc/{self.pid}/root/sys/class/net/{interface}/address")
+        return path.read_text().strip()
+
     @contextmanager
     def network(self) -> Iterator[None]:
         """The calling thread in the node's network namespace."""

@@ -176,16 +176,26 @@ class NetworkElement:
 
     def _start(self, name: str) -> None:
         node = self._elements[name]
-        config: dict[str, Any] = config_for(
-            self.topology, self._settings, node, self._folder, Path(self.api_socket(name))
-        )
         self._procs[name] = self._forkserver.spawn(
             self._network.node(name),
-            TARGETS[node.kind],
-            config,
-            fifo=ELEMENT_PRIORITY,
+            self._target(node),
+            self._config(node),
+            fifo=self._priority(node),
             log=self.log(name),
         )
+
+    def _priority(self, node: Node) -> int:
+        """SCHED_FIFO."""
+        return ELEMENT_PRIORITY
+
+    def _target(self, node: Node) -> str:
+        """What the fork server calls for it."""
+        return TARGETS[node.kind]
+
+    def _config(self, node: Node) -> dict[str, Any]:
+        """And with what: JSON values."""
+        api_socket = Path(self.api_socket(node.name))
+        return config_for(self.topology, self._settings, node, self._folder, api_socket)
 
     def _proc(self, node: str) -> Proc:
         self._network.node(node)

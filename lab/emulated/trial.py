@@ -16,11 +16,12 @@ from typing import Any
 
 from forces.io.journal import JournalWriter
 from lab.backend import FaultFailed, FaultSpec, LabError, TrialRecords
-from lab.emulated import faults, kernel_record
+from lab.emulated import faults
 from lab.emulated.clock import sleep_until
 from lab.emulated.faults_schedule import Strikes, UndoJournal, heal_outstanding
 from lab.emulated.instruments import Instruments
 from lab.emulated.nodes import NetworkElement
+from lab.emulated.systems import RecordTables
 
 SETTLE_BUDGET_S = 5.0
 """After the last heal: every FE has a ready master again and forwards."""
@@ -36,13 +37,21 @@ LOG_TAIL_OCTETS = 4000
 class Trial:
     """One trial on a network element that is ready."""
 
-    def __init__(self, ne: NetworkElement, folder: Path, calibrate_ms: float, observe_ms: float):
+    def __init__(
+        self,
+        ne: NetworkElement,
+        folder: Path,
+        calibrate_ms: float,
+        observe_ms: float,
+        record_tables: RecordTables,
+    ) -> None:
         """LabError for a duration that the instruments cannot hold."""
         planned_s = (calibrate_ms + observe_ms) / 1000
         if calibrate_ms < 0 or observe_ms < 0 or planned_s > MAX_TRIAL_S:
             raise LabError(f"a trial of {planned_s:g} s is not possible (0 to {MAX_TRIAL_S:g} s)")
         self._ne = ne
         self._folder = folder
+        self._record_tables = record_tables
         self._calibrate_ns = round(calibrate_ms * 1e6)
         self._observe_ns = round(observe_ms * 1e6)
         self.run_s = planned_s + LONGER_THAN_PLANNED_S
@@ -65,9 +74,8 @@ class Trial:
             strikes.run(specs, zero_ns, zero_ns + self._observe_ns, self._on_calibrated)
             heal_outstanding(self._ne, self.undo, self._note)
             self._settle()
-            kernel_record.write(
-                self._ne, self._folder, [fe.name for fe in self._ne.topology.of_kind("fe")]
-            )
+            fes = [fe.name for fe in self._ne.topology.of_kind("fe")]
+            self._record_tables(self._ne, self._folder, fes)
             sleep_until(time.monotonic_ns() + round(TAIL_S * 1e9))
         except FaultFailed as error:
             self._notes["not_healed"] = str(error)

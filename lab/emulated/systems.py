@@ -1,0 +1,57 @@
+"""What can run on a topology's nodes (`system:` of a cell), and which parts of the lab differ.
+
+Network, faults, probes, journals and a trial's way are the same for all. A baseline brings its
+processes, its beacon's listener and its reader of tables; it is imported when a cell asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.backend import CellSettings, System
+from lab.emulated import kernel_record
+from lab.emulated.forkserver import ForkServer
+from lab.emulated.network import Network
+from lab.emulated.nodes import NetworkElement
+
+MakeElement = Callable[[Network, ForkServer, CellSettings, Path], NetworkElement]
+RecordTables = Callable[[NetworkElement, Path, Iterable[str]], object]
+"""Writes `kernel-<fe>.json` of these FEs."""
+Listener = tuple[str, Mapping[str, object]]
+"""`module:function` for the fork server, and what it has to be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemParts:
+    """One system."""
+
+    element: MakeElement
+    listener: Callable[[Network], Listener]
+    record_tables: RecordTables
+
+
+def of(system: System) -> SystemParts:
+    """LabError where the machine lacks what it needs comes later, from `element`."""
+    if system == "openflow":
+        return _openflow()
+    return SystemParts(NetworkElement, _kernel_listener, kernel_record.write)
+
+
+def _kernel_listener(network: Network) -> Listener:
+    fes = {fe.name: network.node(fe.name).pid for fe in network.topology.of_kind("fe")}
+    return "lab.emulated.beacon_listener:run", {"fes": fes}
+
+
+def _openflow() -> SystemParts:
+    from lab.openflow import tables
+    from lab.openflow.element import OpenFlowElement
+    from lab.openflow.switch import management_socket
+
+    def listener(network: Network) -> Listener:
+        fes = [fe.name for fe in network.topology.of_kind("fe")]
+        sockets = {fe: str(management_socket(fe)) for fe in fes}
+        return "lab.openflow.flow_listener:run", {"sockets": sockets}
+
+    return SystemParts(OpenFlowElement, listener, tables.write)

@@ -18,6 +18,7 @@ from typing import Any
 
 from experiments import folders, laboratory, results, runner
 from experiments.expectations import Checked
+from experiments.junit import as_junit
 from experiments.measures.records import Limits
 from experiments.measures.verdict import Outcome
 from experiments.plan import Plan
@@ -199,6 +200,9 @@ def finish(
     )
     folders.write_text(folder / "results.csv", results.as_csv(plan, outcomes))
     folders.write_json(folder / "results.json", results.as_json(plan, outcomes, cells))
+    lacking = runner.lacking(plan, outcomes)
+    junit = as_junit(plan.scenario, cells, finished.expectations, lacking)
+    folders.write_text(folder / "junit.xml", junit)
     if measured(outcomes):
         from experiments.report.page import write_report
 

@@ -74,6 +74,12 @@ class CeConfig:
     """Silence after which an FE counts as lost."""
     beacon_ms: int = 0
     """Interval of the control beacon (DESIGN section 3); 0: off."""
+    redirect: bool = False
+    """Edge ports of the FEs have images in this CE's namespace, for routing daemons
+    (docs/redirect.md)."""
+    redirect_pps: int = 1000
+    """Packets a second that the image of a port may send."""
+    redirect_burst: int = 200
     tml: Literal["auto", "sctp", "usrsctp", "usrsctp-udp", "tcp"] = "auto"
     journal: str = ""
     api_socket: str = ""

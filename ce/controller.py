@@ -9,6 +9,7 @@ from __future__ import annotations
 from ce.commands import Commands
 from ce.config import CeConfig
 from ce.ne_state import NeState
+from ce.redirect import CeRedirect
 from ce.session import MS, Context, FeSession
 from forces.effects import CancelTimer, Disconnect, Effect, Journal, Send, SetTimer
 from forces.events import (
@@ -16,8 +17,10 @@ from forces.events import (
     Command,
     ConnectFailed,
     Event,
+    KernelRoutesRead,
     LinkChanged,
     MessageReceived,
+    PacketPunted,
     PeerLost,
     PeerUp,
     ProgramDone,
@@ -42,8 +45,15 @@ class Controller:
         self._allowed = {peer.id for peer in config.fes} & self._views.keys()
         self._out: list[Effect] = []
         self._beacon_due: int | None = None
+        self.redirect = CeRedirect(config, self.ne, self.sessions, self._out, self._ports_changed)
         self._context = Context(
-            config, self.ne, self._out, self._names, self._ports_changed, self._start_beacon
+            config,
+            self.ne,
+            self._out,
+            self._names,
+            self._ports_changed,
+            self._start_beacon,
+            self.redirect.from_fe,
         )
         self._commands = Commands(config, self.ne, self.sessions, self._out, self._ports_changed)
 
@@ -67,8 +77,13 @@ class Controller:
                 self._bad(peer, channel.name, size, error.reason)
             case Command():
                 self._commands.run(event, now)
+            case PacketPunted():
+                self.redirect.written(event, now)
+            case KernelRoutesRead():
+                self.redirect.routes_read(event, now)
             case ConnectFailed() | LinkChanged() | ProgramDone():
                 raise AssertionError(f"a CE has no use for {event}")
+        self.redirect.follow(now)
         return self._take()
 
     def _take(self) -> list[Effect]:

@@ -12,6 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from ce.config import CeConfig
 from ce.controller import Controller
+from ce.taps import Taps
+from forces.effects import FollowPort, InjectPacket
 from forces.io.api import serve_api
 from forces.io.driver import Driver
 from forces.io.journal import JournalWriter
@@ -35,9 +37,18 @@ async def start_ce(config: CeConfig, closing: AsyncExitStack) -> Driver:
         ),
     )
     journal = JournalWriter(config.journal or None, config.name)
-    driver = Driver(core, tml, own_id=config.id, journal=journal)
+    taps: Taps | None = None
+
+    def packets(effect: InjectPacket | FollowPort) -> None:
+        if taps is not None:
+            taps.carry_out(effect)
+
+    driver = Driver(core, tml, own_id=config.id, journal=journal, packets=packets)
     await driver.start()
     closing.push_async_callback(driver.close)
+    if config.redirect:
+        taps = Taps(config, driver.inject)
+        closing.callback(taps.close)
     if config.api_socket or config.api_port:
         api = await serve_api(driver, config.api_socket, config.api_port)
         closing.push_async_callback(api.close)

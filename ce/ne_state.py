@@ -43,6 +43,10 @@ class NeState:
         the caller's next step."""
         return self.routing.add(destination)
 
+    def remove(self, prefix: str) -> None:
+        """A destination that was added at run time; no error if there is none."""
+        self.routing.remove(prefix)
+
     def recompute(self) -> set[int]:
         """After port states or destinations changed; the FEs whose intention did."""
         before = {fe: tables.intended for fe, tables in self.tables.items()}

@@ -197,6 +197,13 @@ class Routing:
         self.run_time[prefix] = destination
         return row
 
+    def remove(self, prefix: str) -> None:
+        """A destination that was added while running; no error if there is none. Its next hop
+        stays: it may be wanted again, and is the same for every CE."""
+        if self.run_time.pop(prefix, None) is not None:
+            row = run_time_row(prefix)
+            self._targets = [old for old in self._targets if old.row != row]
+
     def compute(self, down: AbstractSet[PortKey]) -> dict[int, FeRoutes]:
         """Rows of every FE while these ports are known to be down. A port of which nothing is
         known counts as up: a new master meets the FEs one after the other, and must not take a

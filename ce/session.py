@@ -61,6 +61,8 @@ class Context:
     ports_changed: Callable[[int], None]
     """Called with `now` after an FE's ports told something new."""
     beacon_started: Callable[[int], None]
+    redirected: Callable[[int, Message], None]
+    """Called with the FE and its PacketRedirect."""
 
 
 class FeSession:
@@ -160,6 +162,8 @@ class FeSession:
                 self.journal("unexpected", message=kind.name)
         elif kind is MessageType.EVENT_NOTIFICATION:
             self._reported(message, now)
+        elif kind is MessageType.PACKET_REDIRECT:
+            self.context.redirected(self.fe, message)
 
     def _reported(self, message: Message, now: int) -> None:
         status = event("EtherPHYCop", "PHYPortStatusChanged")

@@ -31,6 +31,12 @@ FaultKind = Literal[
     "planned-switch",
     "link-cut",
     "link-silent",
+    "isolate-oneway",
+    "isolate-some",
+    "ce-cut",
+    "control-loss",
+    "link-loss",
+    "link-oneway",
 ]
 FigureName = Literal["dtimes", "loss", "outages", "ladder"]
 Milliseconds = Annotated[float, Field(ge=0, le=600_000)]

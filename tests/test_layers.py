@@ -32,10 +32,12 @@ PURE = (
     "forces/",
     "ce/controller.py",
     "ce/ne_state.py",
+    "ce/redirect.py",
     "ce/routing.py",
     "fe_datapath/element.py",
     "fe_datapath/store.py",
     "fe_datapath/lfbs/",
+    "fe_datapath/punting.py",
     "experiments/measures/",
 )
 IMPURE_ALLOWED = ("forces/io/", "forces/model/library.py", "forces/model/loader.py")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from experiments.measures.records import MASTER_FAULTS, PLANNED, Event, Trial
+from experiments.measures.records import ISOLATE_SOME, MASTER_FAULTS, PLANNED, Event, Trial
 from lab.backend import AppliedFault
 
 
@@ -56,12 +56,21 @@ def master_at(trial: Trial, fe: str, t_ns: int) -> str | None:
 def failing_fault(trial: Trial, fe: str) -> tuple[AppliedFault, str] | None:
     """The first fault that takes this FE's master away, and that master."""
     for fault in sorted(trial.description.faults, key=lambda f: f.before_ns):
-        if fault.spec.kind not in MASTER_FAULTS:
+        if fault.spec.kind not in MASTER_FAULTS or not _reaches(fault, fe):
             continue
         master = master_at(trial, fe, fault.before_ns)
         if master is not None and fault.target in (master, fe):
             return fault, master
     return None
+
+
+def _reaches(fault: AppliedFault, fe: str) -> bool:
+    """Whether a fault that cuts a node off from some others only has to do with this FE."""
+    if fault.spec.kind != ISOLATE_SOME or fault.target == fe:
+        return True
+    peers = fault.spec.arguments.get("peers", ())
+    names = peers.split(",") if isinstance(peers, str) else peers
+    return fe in [str(name).strip() for name in names]
 
 
 def must_fail_over(trial: Trial, fault: AppliedFault) -> bool:
@@ -85,7 +94,7 @@ def _left_over(trial: Trial, fault: AppliedFault) -> set[str]:
         heal_ms = other.spec.heal_after_ms
         healed_ns = None if heal_ms is None else other.before_ns + heal_ms * 1e6
         if (
-            other.spec.kind in MASTER_FAULTS - {PLANNED}
+            other.spec.kind in MASTER_FAULTS - {PLANNED, ISOLATE_SOME}
             and other is not fault
             and (healed_ns is None or healed_ns > trial.observed_until_ns)
         ):

@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from lab.backend import FaultFailed, FaultSpec, LabError
-from lab.emulated import faults_isolation, faults_link, faults_planned, faults_process
+from lab.emulated import (
+    faults_isolation,
+    faults_link,
+    faults_partial,
+    faults_planned,
+    faults_process,
+)
 from lab.emulated.faults_bench import Bench, Fault
 
 Target = Literal["master", "ce", "fe", "link"]
@@ -91,6 +97,48 @@ KINDS: dict[str, FaultKind] = {
             ("link",),
             faults_link.LinkSilence,
             {},
+        ),
+        FaultKind(
+            "isolate-oneway",
+            "the node's control link drops everything in one direction, carriers stay up",
+            _PROCESS,
+            faults_partial.OneWayIsolation,
+            {"direction": "from: what the node sends is lost (default); to: what it is sent"},
+        ),
+        FaultKind(
+            "isolate-some",
+            "nothing passes on the control network between the node and some others",
+            _PROCESS,
+            faults_partial.SomeIsolation,
+            {"peers": "the nodes to be cut off from, e.g. fe1,fe2"},
+        ),
+        FaultKind(
+            "ce-cut",
+            "nothing passes between the CE and the other CEs; the FEs are not touched",
+            ("master", "ce"),
+            faults_partial.CeCut,
+            {},
+        ),
+        FaultKind(
+            "control-loss",
+            "frames of the node's control link are lost at random, in both directions",
+            _PROCESS,
+            faults_partial.ControlLoss,
+            {"percent": f"of frames (default {faults_partial.DEFAULT_PERCENT:g})"},
+        ),
+        FaultKind(
+            "link-loss",
+            "frames of a data link are lost at random, in both directions",
+            ("link",),
+            faults_partial.LinkLoss,
+            {"percent": f"of frames (default {faults_partial.DEFAULT_PERCENT:g})"},
+        ),
+        FaultKind(
+            "link-oneway",
+            "a data link drops everything in one direction, carriers stay up",
+            ("link",),
+            faults_partial.LinkOneWay,
+            {"to": "node that nothing arrives at (default: the second end)"},
         ),
     )
 }

@@ -10,14 +10,12 @@ what the kernel forgot.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
-import struct
 from collections.abc import Mapping
 from typing import Any
 
 from lab.backend import FaultFailed, LabError
+from lab.emulated import bpf_stage
 from lab.emulated.faults_bench import Bench
 from lab.emulated.faults_isolation import PASSING_MS, SILENCE_MS
 from lab.emulated.faults_netlink import (
@@ -30,11 +28,6 @@ from lab.emulated.faults_netlink import (
 )
 from lab.emulated.faults_reach import Reach
 from topologies.model import Endpoint, Link
-
-_BPF_SYSCALL = {"x86_64": 321, "aarch64": 280}
-_BPF_PROG_LOAD = 5
-_BPF_PROG_TYPE_SCHED_CLS = 3
-_TC_ACT_SHOT = 2
 
 
 class _LinkFault:
@@ -122,7 +115,7 @@ class LinkSilence(_LinkFault):
 
     def prepare(self) -> None:
         super().prepare()
-        self._program = _load_shot()
+        self._program = bpf_stage.load(bpf_stage.program())
         for node, index in self._index.items():
             try:
                 self._sockets[node].execute(add_clsact(index))
@@ -164,28 +157,3 @@ class LinkSilence(_LinkFault):
         if self._program is not None:
             os.close(self._program)
             self._program = None
-
-
-def _load_shot() -> int:
-    """bpf(2): r0 = TC_ACT_SHOT; exit. FaultFailed where the kernel does not take programs."""
-    number = _BPF_SYSCALL.get(platform.machine())
-    if number is None:
-        raise FaultFailed(f"link-silent: no bpf(2) known on {platform.machine()}")
-    instructions = ctypes.create_string_buffer(
-        struct.pack("=BBhi", 0xB7, 0, 0, _TC_ACT_SHOT) + struct.pack("=BBhi", 0x95, 0, 0, 0)
-    )
-    license_name = ctypes.create_string_buffer(b"GPL")
-    attributes = ctypes.create_string_buffer(
-        struct.pack(
-            "=IIQQ",
-            _BPF_PROG_TYPE_SCHED_CLS,
-            2,
-            ctypes.addressof(instructions),
-            ctypes.addressof(license_name),
-        ).ljust(128, b"\0")
-    )
-    libc = ctypes.CDLL(None, use_errno=True)
-    descriptor = int(libc.syscall(number, _BPF_PROG_LOAD, attributes, 128))
-    if descriptor < 0:
-        raise FaultFailed(f"link-silent: bpf(2): {os.strerror(ctypes.get_errno())}")
-    return descriptor

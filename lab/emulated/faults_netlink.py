@@ -34,7 +34,7 @@ _TCA_KIND, _TCA_OPTIONS = 1, 2
 _TCA_BPF_FD, _TCA_BPF_NAME, _TCA_BPF_FLAGS = 6, 7, 8
 _TCA_BPF_FLAG_ACT_DIRECT = 1
 _TC_H_CLSACT, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFF0000
-_CLSACT_INGRESS = 0xFFFFFFF2
+_CLSACT_INGRESS, _CLSACT_EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 _ETH_P_ALL = 3
 
 BR_STATE_DISABLED, BR_STATE_FORWARDING = 0, 3
@@ -95,13 +95,19 @@ def _clsact(index: int) -> bytes:
 
 def add_ingress_program(index: int, program: int) -> bytes:
     """RTM_NEWTFILTER: a loaded BPF program judges every frame that arrives."""
+    return add_program(index, program, egress=False)
+
+
+def add_program(index: int, program: int, egress: bool) -> bytes:
+    """RTM_NEWTFILTER: a loaded BPF program judges every frame that arrives, or that leaves."""
+    parent = _CLSACT_EGRESS if egress else _CLSACT_INGRESS
     priority_and_protocol = 1 << 16 | socket.htons(_ETH_P_ALL)
     options = (
         _attribute(_TCA_BPF_FD, struct.pack("=I", program))
         + _attribute(_TCA_BPF_NAME, b"ceha\0")
         + _attribute(_TCA_BPF_FLAGS, struct.pack("=I", _TCA_BPF_FLAG_ACT_DIRECT))
     )
-    body = _TCMSG.pack(0, index, 0, _CLSACT_INGRESS, priority_and_protocol)
+    body = _TCMSG.pack(0, index, 0, parent, priority_and_protocol)
     body += _attribute(_TCA_KIND, b"bpf\0") + _attribute(_TCA_OPTIONS | _NLA_F_NESTED, options)
     return _message(_RTM_NEWTFILTER, body, _NLM_F_CREATE_EXCL)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -313,3 +314,28 @@ def test_nobody_has_to_take_over_while_every_ce_is_away(
     outcome = make(Knobs(recovers=False), change=both)
     broken = [r for r in outcome.reasons if r.startswith("invariant 8")]
     assert bool(broken) is (heal_after_ms is not None), outcome.reasons
+
+
+def _as(kind: str, arguments: dict[str, object]) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "trial.json"
+        raw = json.loads(path.read_text())
+        raw["faults"][0]["spec"] |= {"kind": kind, "arguments": arguments}
+        path.write_text(json.dumps(raw))
+
+    return change
+
+
+@pytest.mark.parametrize("peers", [["fe1", "fe3"], "fe1, fe3"])
+def test_an_fe_that_still_reaches_its_master_has_no_failover(make: Make, peers: object) -> None:
+    outcome = make(Knobs(), change=_as("isolate-some", {"peers": peers}))
+    assert [f.fe for f in outcome.failovers] == ["fe1", "fe3"]
+
+
+def test_a_deaf_master_may_beat_on_and_a_mute_one_may_not(make: Make) -> None:
+    shorter = Knobs(dtime1_ms=100, beacon_extra_ms=-60)
+    deaf = make(shorter, change=_as("isolate-oneway", {"direction": "to"}))
+    mute = make(shorter, change=_as("isolate-oneway", {"direction": "from"}))
+    assert (deaf.verdict, mute.verdict) == ("ok", "disagree")
+    longer = make(Knobs(beacon_extra_ms=60), change=_as("isolate-oneway", {"direction": "to"}))
+    assert longer.verdict == "disagree"

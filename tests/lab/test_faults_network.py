@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from topologies.loader import load_topology
 pytestmark = pytest.mark.lab
 
 LEAD_NS = 40_000_000
+SO_RCVBUFFORCE = 33
+"""socket(7); Python has no name for it."""
 
 
 class SleepingBench:
@@ -112,6 +116,82 @@ SINGLE = [
     ("link-cut", "h1-fe1"),
     ("link-silent", "fe2-fe4"),
 ]
+
+
+PARTIAL = [
+    ("isolate-oneway", "ce1", {}),
+    ("isolate-oneway", "ce1", {"direction": "to"}),
+    ("isolate-oneway", "fe2", {}),
+    ("isolate-some", "ce1", {"peers": ["fe1", "fe2"]}),
+    ("isolate-some", "ce1", {"peers": "fe3, ce2"}),
+    ("ce-cut", "ce1", {}),
+    ("control-loss", "ce1", {"percent": 20}),
+    ("link-loss", "fe1-fe2", {"percent": 20}),
+    ("link-oneway", "fe1-fe2", {}),
+    ("link-oneway", "fe1-fe2", {"to": "fe1"}),
+]
+
+
+def test_each_partial_fault_takes_what_it_says_and_nothing_else(tmp_path: Path) -> None:
+    def check(bench: SleepingBench) -> None:
+        for kind, target, arguments in PARTIAL * 2:
+            strikes = bench.strike(FaultSpec(kind, target, at_ms=10, arguments=arguments))
+            (applied,) = strikes.applied()
+            assert applied.verified, (kind, arguments, strikes.reasons())
+            again = bench.strike(FaultSpec(kind, target, arguments=arguments))
+            assert not again.applied()[0].verified, "one stage at a time"
+            bench.heal()
+            assert bench.undo.outstanding() == []
+
+    in_the_lab(tmp_path, check)
+
+
+def test_random_loss_is_as_large_as_asked(tmp_path: Path) -> None:
+    def check(bench: SleepingBench) -> None:
+        link = bench.network.link("fe1-fe2")
+        bench.strike(FaultSpec("link-loss", "fe1-fe2", arguments={"percent": 10}))
+        count = 20_000
+        a, b = (end.addresses[0].split("/")[0] for end in (link.a, link.b))
+        with bench.network.node("fe2").network():
+            receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
+            receiver.bind((b, 4000))
+        with bench.network.node("fe1").network():
+            sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sender.bind((a, 0))
+        for _ in range(count):
+            sender.sendto(b"x", (b, 4000))
+        receiver.settimeout(0.2)
+        got = 0
+        with suppress(TimeoutError):
+            while receiver.recv(8):
+                got += 1
+        # five standard deviations of a binomial: 5 * sqrt(20000 * 0.1 * 0.9) = 212
+        assert abs((count - got) - count / 10) < 212, count - got
+        bench.heal()
+
+    in_the_lab(tmp_path, check)
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "arguments", "text"),
+    [
+        ("isolate-oneway", "ce1", {"direction": "up"}, "direction 'up' is not from or to"),
+        ("isolate-some", "ce1", {}, "isolate-some needs peers"),
+        ("isolate-some", "ce1", {"peers": ["h1"]}, "'h1' is not another CE or FE"),
+        ("link-loss", "fe1-fe2", {"percent": 100}, "percent 100 is outside 0 to 100"),
+        ("link-loss", "fe1-fe2", {"percent": "x"}, "percent 'x' is not a number"),
+        ("link-oneway", "fe1-fe2", {"to": "fe4"}, "fe1-fe2 has no end at 'fe4'"),
+    ],
+)
+def test_a_partial_fault_that_cannot_be_says_why(
+    tmp_path: Path, kind: str, target: str, arguments: dict[str, object], text: str
+) -> None:
+    def check(bench: SleepingBench) -> None:
+        strikes = bench.strike(FaultSpec(kind, target, arguments=arguments))
+        assert text in strikes.reasons()[0]
+
+    in_the_lab(tmp_path, check)
 
 
 def test_each_fault_happens_is_stamped_and_heals_and_can_be_made_again(tmp_path: Path) -> None:

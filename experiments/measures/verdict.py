@@ -97,8 +97,18 @@ def measure_trial(trial: Trial) -> Outcome:
     broken = violations(trial, found, probes if not blind else ()) + _unfinished(trial, found)
     missing, unequal = _agreement(trial, found, gaps)
     invalid = blind + missing
+    # A machine that stood still makes peers that live look dead: no verdict on timers then. Two
+    # masters at once (invariant 1) no stall excuses.
+    stalled = any(p.sender_pause_ms > about.limits.sender_pause_ms for p in probes)
+    judged = not stalled or any(reason.startswith("invariant 1:") for reason in broken)
     verdict: Verdict = (
-        "violated" if broken else "invalid" if invalid else "disagree" if unequal else "ok"
+        "violated"
+        if broken and judged
+        else "invalid"
+        if invalid
+        else "disagree"
+        if unequal
+        else "ok"
     )
     return Outcome(
         about,

@@ -137,6 +137,17 @@ def test_invariant_2_stray_route(make: Make) -> None:
     assert outcome.reasons[0] == "invariant 2: the kernel of fe1 has 1 stray routes and lacks 0"
 
 
+def test_what_broke_while_the_machine_stood_still_is_invalid_and_told(make: Make) -> None:
+    outcome = make(Knobs(stray_routes=1, sender_pause_ms=35))
+    assert outcome.verdict == "invalid"
+    assert outcome.reasons[0].startswith("invariant 2: ")
+
+
+def test_no_stall_excuses_two_masters(make: Make) -> None:
+    outcome = make(Knobs(old_master_beats_on_ms=60, sender_pause_ms=35))
+    assert outcome.verdict == "violated"
+
+
 def test_invariant_3_loss_under_policy_1(make: Make) -> None:
     outcome = make(Knobs(outages=(("a", "fwd", 1, 3),)))
     assert outcome.verdict == "violated"

@@ -41,7 +41,9 @@ def messages(path: Path) -> list[tuple[int, bytes]]:
             syn = payload[13] & 2
             data = payload[(offset >> 4) * WORD :]
             if syn or data:
-                segments[flow].setdefault(sequence + bool(syn), b"" if syn else data)
+                # the first data has the number that the SYN made the first
+                held = segments[flow].get(sequence + bool(syn), b"")
+                segments[flow][sequence + bool(syn)] = held if syn else max(held, data, key=len)
     found = []
     for flow, by_tsn in chunks.items():
         found += [(_port(flow), message) for message in _join(by_tsn)]

@@ -20,8 +20,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -177,7 +177,7 @@ class ForkServer:
         octets = json.dumps(request).encode()
         if len(octets) > MAX_MESSAGE:
             raise LabError(f"the configuration of {target} on {node.name} is too large")
-        with self._lock:
+        with self._lock, _uninterrupted():
             link = self._connected()
             try:
                 link.send(octets)
@@ -238,14 +238,38 @@ class ForkServer:
             proc._ended(int(message["status"]))
 
     def _collect(self) -> None:
-        with self._lock:
+        with self._lock, _uninterrupted():
             while self._socket is not None and (message := self._receive(0)) is not None:
                 self._note(message)
 
     def _await(self, timeout: float) -> None:
-        with self._lock:
+        with self._lock, _uninterrupted():
             if (message := self._receive(timeout)) is not None:
                 self._note(message)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """No KeyboardInterrupt between a message's arrival and the note taken of it: it comes after.
+
+    Else the end of a process could be read and forgotten, and would be waited for in vain. The
+    handlers are put off, not the signals blocked: any thread may receive them for this one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _frame: arrived.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in arrived:
+            signal.raise_signal(number)
 
 
 def _guarded(body: Callable[[], object]) -> NoReturn:

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -178,11 +180,46 @@ def forks() -> dict[str, Any]:
     big = server.spawn(net.node("fe1"), target + "report", {"k": "x" * 400_000}, log=log)
     facts["big_configuration"] = big.wait(10)
 
+    facts["interrupted"] = interrupted(
+        lambda: server.spawn(net.node("fe1"), target + "report", {"k": "x"}, log=log)
+    )
+
     left = server.spawn(net.node("fe1"), target + "sleep", {}, log=log)
     server.stop()
     facts["stopped"] = [left.poll(), left.is_running()]
     net.stop()
     return facts
+
+
+def interrupted(spawn: Callable[[], Any]) -> list[int]:
+    """Processes whose end is told although SIGINT keeps arriving, and how often it did."""
+    told = interrupts = 0
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    for _ in range(200):
+        proc = spawn()
+        done = threading.Event()
+
+        def interrupt(done: threading.Event = done) -> None:
+            while not done.wait(0.0002):
+                os.kill(os.getpid(), signal.SIGINT)
+
+        thread = threading.Thread(target=interrupt)
+        ended = None
+        while ended is None:
+            try:
+                if thread.ident is None:
+                    thread.start()
+                ended = proc.wait(5)
+                done.set()
+            except KeyboardInterrupt:
+                interrupts += 1
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        done.set()
+        thread.join()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        told += ended == 0
+    signal.signal(signal.SIGINT, handler)
+    return [told, interrupts]
 
 
 def mn(*_nothing: Any) -> dict[str, Any]:

@@ -64,5 +64,11 @@ def test_a_configuration_of_400_kilobytes_gets_through(facts: Any) -> None:
     assert facts["big_configuration"] == 0
 
 
+def test_an_interrupt_never_swallows_the_word_of_how_a_process_ended(facts: Any) -> None:
+    told, interrupts = facts["interrupted"]
+    assert told == 200
+    assert interrupts > 10, "else nothing was tried"
+
+
 def test_stop_takes_the_processes_with_it(facts: Any) -> None:
     assert facts["stopped"] == [-9, False]

@@ -115,9 +115,10 @@ def test_a_known_outage_is_measured_by_the_packets_lost(net: Net, tmp_path: Path
     sent = tx["sent_ns"][lost]
     assert before < sent[0] < sent[-1] < after
     seen_ns = len(lost) * 1e9 / 5000
-    assert 50e6 - 1e6 < seen_ns < after - before
+    late_ns = int((tx["sent_ns"] - tx["due_ns"]).max())  # the machine may stand still meanwhile
+    assert 50e6 - 1e6 - late_ns < seen_ns < after - before + late_ns
     span = sent[-1] - sent[0]
-    assert abs(seen_ns - span) < 2e6, "loss-derived and bracket agree"
+    assert abs(seen_ns - span) < 2e6 + late_ns, "loss-derived and bracket agree"
 
 
 def test_what_was_recorded_survives_sigterm_of_a_receiver_alone(net: Net, tmp_path: Path) -> None:

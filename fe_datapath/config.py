@@ -75,6 +75,9 @@ class FeConfig:
     fe_heartbeat_ms: int = 25
     """FEPO.FEHI, with FEHBPolicy 1."""
     cefti_ms: int = 10_000
+    restart_hold_ms: int = 5_000
+    """After a restart: how long a master has to say what it wants of what the FE found in the
+    kernel, before the rest is swept."""
     connect_retry_ms: int = 50
     """Pause between two rounds of connection attempts while there is no master."""
     backup_retry_ms: int = 500

@@ -185,6 +185,21 @@ class Failure:
     reason: str
 
 
+RouteKey = tuple[bytes, int]
+"""Prefix and its length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an earlier process of this FE left in force."""
+
+    forwarding: bool = False
+    routes: frozenset[RouteKey] = frozenset()
+    nexthops: frozenset[int] = frozenset()
+    groups: frozenset[int] = frozenset()
+    """From the number space of next hops."""
+
+
 LinkListener = Callable[[PortState, int], None]
 """Called with the new state and the monotonic ns at which the notification was read."""
 
@@ -196,9 +211,12 @@ class Datapath(Protocol):
     """What an FE's driver needs of a forwarding plane."""
 
     async def start(self, on_link: LinkListener, on_packet: PacketListener | None = None) -> None:
-        """Take the ports over, drop what an earlier FE process left (our protocol number only),
-        start watching links. `on_packet` is used where the datapath was made with a
-        `RedirectConfig`."""
+        """Take the ports over, find what an earlier FE process left (our protocol number only),
+        start watching links. OSError if such a process still lives. `on_packet` is used where the
+        datapath was made with a `RedirectConfig`."""
+
+    def found(self) -> Found:
+        """What `start` found; it is in force until changes say otherwise."""
 
     def inject(self, port: int, frame: bytes) -> None:
         """Send a frame out of a port, never waiting: what cannot go now is lost."""

@@ -16,6 +16,7 @@ from fe_datapath.datapath import (
     Change,
     DelNextHop,
     DelRoute,
+    Found,
     PortState,
     SetForwarding,
 )
@@ -30,6 +31,8 @@ from fe_datapath.lfbs.redirect import Redirection
 from fe_datapath.lfbs.sync import StateSync
 from fe_datapath.notifications import notification
 from fe_datapath.responses import Body, Verdicts, all_done, fitting, is_too_long
+from fe_datapath.restart import TIMER as RESTART
+from fe_datapath.restart import Restart
 from fe_datapath.store import Store
 from forces.effects import Deliver, Effect, Program
 from forces.events import (
@@ -65,11 +68,14 @@ class ForwardingElement:
         ports: Mapping[int, PortState],
         rng_seed: int = 0,
         read_ports: ReadPorts | None = None,
+        found: Found = Found(),
     ) -> None:
-        """`ports`: their state now. `read_ports` gives a fresh reading, for counters."""
+        """`ports`: their state now. `read_ports` gives a fresh reading, for counters. `found`:
+        what an earlier process left in the datapath."""
         self.config = config
         self.context = Context({ce.id: ce.name for ce in config.ces} | {config.id: config.name})
         self.ha = HighAvailability(config, self.context, self, rng_seed)
+        self.restart = Restart(config, self.context, found, lambda: self.ha.master is not None)
         self.ports = {number: Port(state, read_ports) for number, state in ports.items()}
         lfbs = library()
         self.fepo = Fepo(lfbs, config, self.ha.mastership, self.ha.statistics)
@@ -94,10 +100,12 @@ class ForwardingElement:
         self._programs: dict[int, tuple[Change, ...]] = {}
 
     def start(self, now: int) -> list[Effect]:
-        """RFC 5812 section 5.2: an FE starts in OperDisable."""
+        """RFC 5812 section 5.2: an FE starts in OperDisable. It may forward all the same, by what
+        was found; then the CE says when the FE's state is its own again (see `restart`)."""
         self.context.now = now
         self.sync.begin(now)
-        self._program((SetForwarding(False),))
+        self._enabled = self.fe_object.by_grace = self.restart.graceful
+        self.restart.start()
         self.ha.start()
         return self._take()
 
@@ -108,7 +116,10 @@ class ForwardingElement:
                 self._message(event)
             case TimerFired(key):
                 if self.context.fired(key) and isinstance(key, tuple):
-                    self.ha.timer(key)
+                    if key == RESTART:
+                        self._restart_timer()
+                    else:
+                        self.ha.timer(key)
             case ProgramDone():
                 self._program_done(event)
             case LinkChanged():
@@ -296,6 +307,10 @@ class ForwardingElement:
                 self._answer(request.peer, request.message, kind, body)
         changes = edits.transaction.changes()
         self.applied += bool(changes)
+        if self.fe_object in changes:
+            self.fe_object.by_grace = False
+            if self.restart.graceful and self.fe_object.forwarding:
+                self._restarted("enabled")
         if self.fepo in changes:
             if self._obeys(request.peer):
                 self._fepo_set(set(changes[self.fepo]))
@@ -368,10 +383,28 @@ class ForwardingElement:
         """RFC 5812 section 5.2: the FE moves itself to OperEnable when it can work. After a stop
         (policy 0, CEFTI) its state is gone, and only the CE knows when it is there again."""
         self.sync.new_master()
+        self.restart.new_master()
         if not self._enabled and self.fe_object.state is FeState.OperDisable:
-            self._enabled = True
-            self.fe_object.state = FeState.OperEnable
-            self._program((SetForwarding(True),))
+            self._enable()
+
+    def _enable(self) -> None:
+        self._enabled = True
+        self.fe_object.state = FeState.OperEnable
+        self._program((SetForwarding(True),))
+
+    def _restart_timer(self) -> None:
+        over = self.restart.timer()
+        if over == "cefti":
+            self.stop_forwarding()
+        elif over == "hold":
+            if self.fe_object.state is FeState.OperDisable:
+                self._enable()
+            self._restarted(over)
+
+    def _restarted(self, cause: str) -> None:
+        """The new master's state is there: the rest goes."""
+        self.fe_object.by_grace = False
+        self.restart.sweep(cause, self.prefixes.by_prefix, self.next_hops.in_kernel)
 
     def stop_forwarding(self) -> None:
         """RFC 7121 section 2.1.1: OperDisable, and all FE states will need to be re-created."""
@@ -387,9 +420,10 @@ class ForwardingElement:
         self.fe_object.state = FeState.OperDisable
         for instance in self.store.instances.values():
             instance.registered.clear()
+        self.fe_object.by_grace = False
         deletions: list[Change] = [DelRoute(*prefix) for prefix in sorted(routes)]
         deletions += [DelNextHop(number) for number in sorted(objects)]
-        self._program((SetForwarding(False), *deletions))
+        self._program((SetForwarding(False), *self.restart.discard(), *deletions))
 
     def issue(self, event: str) -> None:
         self._notify(self.fepo, event)

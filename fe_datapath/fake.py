@@ -5,6 +5,7 @@ included: for the simulator and for tests. The suite in tests/datapath/ holds it
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from fe_datapath.datapath import (
     DelNextHop,
     DelRoute,
     Failure,
+    Found,
     LinkListener,
     PacketListener,
     PortState,
@@ -79,6 +81,7 @@ class FakeDatapath:
         """Next hops and groups that went with a port."""
         self._routes: dict[tuple[bytes, int], int] = {}
         self._users: Counter[int] = Counter()
+        self._found = Found()
         self._on_link: LinkListener | None = None
         self._on_packet: PacketListener | None = None
         self._rules = rules_of(redirect, ports) if redirect is not None else {}
@@ -89,9 +92,19 @@ class FakeDatapath:
     # The seam
 
     async def start(self, on_link: LinkListener, on_packet: PacketListener | None = None) -> None:
-        self._nexthops, self._groups, self._routes = {}, {}, {}
-        self._users, self._lost = Counter(), set()
+        if self._on_link is not None:
+            raise OSError(errno.EADDRINUSE, "another FE lives here")
+        self._found = Found(
+            self.forwarding,
+            frozenset(self._routes),
+            frozenset(self._nexthops),
+            frozenset(self._groups),
+        )
+        self._lost.clear()
         self._on_link, self._on_packet = on_link, on_packet
+
+    def found(self) -> Found:
+        return self._found
 
     def ports(self) -> Mapping[int, PortState]:
         return dict(self._ports)

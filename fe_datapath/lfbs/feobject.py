@@ -47,6 +47,8 @@ class FeObject(Instance):
 
     def __init__(self, library: Library, config: FeConfig) -> None:
         super().__init__(library.cls("FEObject"), 1)
+        self.by_grace = False
+        """Not enabled, and yet packets pass: by what an earlier process left (`restart`)."""
         self.values.update(
             FEName=config.name,
             FEID=config.id,
@@ -107,7 +109,8 @@ class FeObject(Instance):
 
     def plan(self, changes: Changes, plan: Plan) -> None:
         for old, new, edit in changes.get("FEState", {}).values():
-            if (old == FeState.OperEnable) != (new == FeState.OperEnable):
+            was_on = old == FeState.OperEnable or self.by_grace
+            if was_on != (new == FeState.OperEnable):
                 plan.add(SetForwarding(new == FeState.OperEnable), edit)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from fe_datapath.datapath import (
     Change,
     DelRoute,
     Failure,
+    Found,
     LinkListener,
     PacketListener,
     PortState,
@@ -27,6 +29,7 @@ from fe_datapath.datapath import (
     SetRoute,
 )
 from fe_datapath.linux import sysctl
+from fe_datapath.linux.claim import claim
 from fe_datapath.linux.ports import Ports
 from fe_datapath.linux.programmer import Programmer
 from fe_datapath.linux.reading import KernelReader
@@ -56,17 +59,26 @@ class LinuxDatapath:
         self._running: _Running | None = None
 
     async def start(self, on_link: LinkListener, on_packet: PacketListener | None = None) -> None:
-        """OSError with a clear text if a port's interface is not there, or we may not."""
+        """OSError with a clear text if a port's interface is not there, if we may not, or if
+        another FE lives here."""
         if self._running is not None:
             raise RuntimeError("already started")
-        running = _Running(self._configured, self._protocol)
+        held = claim(self._protocol)
+        try:
+            running = _Running(self._configured, self._protocol, held)
+        except BaseException:
+            held.close()
+            raise
         try:
             running.ports.find()
             sysctl.prepare_namespace()
             for port in self._configured:
                 sysctl.prepare_port(port.interface)
             loop = asyncio.get_running_loop()
-            await asyncio.wrap_future(running.submit(running.programmer.sweep))
+            await asyncio.wrap_future(
+                running.submit(running.programmer.inherit, running.ports.port_of)
+            )
+            running.found = Found(sysctl.forwarding(), *running.programmer.ledger.known())
             if self._redirect is not None and on_packet is not None:
                 on_link = running.redirect(self._redirect, self._configured, on_link, on_packet)
             running.ports.watch(loop, on_link, running.port_lost)
@@ -77,6 +89,9 @@ class LinuxDatapath:
 
     def ports(self) -> Mapping[int, PortState]:
         return self._started().ports.read()
+
+    def found(self) -> Found:
+        return self._started().found
 
     def apply_at_once(
         self, changes: Sequence[Change], stop_on_failure: bool
@@ -139,7 +154,11 @@ def _is_small(change: Change) -> bool:
 class _Running:
     """The sockets and the worker thread of a started datapath."""
 
-    def __init__(self, configured: Sequence[PortConfig], protocol: int) -> None:
+    def __init__(
+        self, configured: Sequence[PortConfig], protocol: int, held: socket.socket
+    ) -> None:
+        self.claim = held
+        self.found = Found()
         self.ports = Ports(configured)
         self.reader = KernelReader(protocol)
         self.programmer = Programmer(self.ports.ifindex_of, protocol)
@@ -186,6 +205,7 @@ class _Running:
         self.worker.shutdown(wait=True)
         self.reader.close()
         self.programmer.close()
+        self.claim.close()
 
 
 def _report(done: Future[None]) -> None:

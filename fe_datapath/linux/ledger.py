@@ -54,6 +54,10 @@ class Ledger:
         """A group that has this next hop."""
         return next((group for group, hops in self.groups.items() if nexthop in hops), None)
 
+    def known(self) -> tuple[frozenset[RouteKey], frozenset[int], frozenset[int]]:
+        """Prefixes, next hops and groups."""
+        return frozenset(self._routes), frozenset(self.nexthops), frozenset(self.groups)
+
     def enter(self, changes: Iterable[SetRoute | DelRoute]) -> None:
         routes = self._routes
         for change in changes:

@@ -27,9 +27,9 @@ from fe_datapath.datapath import (
 )
 from fe_datapath.linux import messages, sysctl
 from fe_datapath.linux.ledger import Ledger, RouteKey
-from fe_datapath.linux.messages import Flag, MessageType
+from fe_datapath.linux.messages import ROUTE_METRIC, RT_TABLE_MAIN, Flag, MessageType
 from fe_datapath.linux.netlink import HEADER, KernelRefused, NetlinkSocket, NoAnswer, Refusal
-from fe_datapath.linux.reading import KernelReader
+from fe_datapath.linux.reading import KernelReader, KernelRoute
 from fe_datapath.linux.refusals import ChangeRefused, code_of
 from fe_datapath.linux.templates import (
     MAX_ID,
@@ -77,29 +77,36 @@ class Programmer:
         self._netlink.close()
         self._reader.close()
 
-    def sweep(self) -> None:
-        """Delete what an earlier process left: everything with our protocol number."""
-        for identifier in (
-            *self._reader.groups(),
-            *self._reader.nexthops(),
-        ):  # takes the routes over it along
-            self._request(messages.delete_nexthop(self._netlink.sequences(1), identifier))
+    def inherit(self, port_of: Callable[[int], int | None]) -> None:
+        """Take over what an earlier process left: everything with our protocol number. What no
+        change could speak of (another table or metric, no nexthop object) is deleted."""
+        routes: dict[RouteKey, int] = {}
         for route in self._reader.routes_in_detail():
-            sequence = self._netlink.sequences(1)
-            message = bytearray(
-                messages.route(
-                    MessageType.DELROUTE,
-                    sequence,
-                    self._protocol,
-                    route.prefix,
-                    route.length,
-                    None,
-                    route.metric,
-                    route.table,
-                )
+            if (route.table, route.metric) == (RT_TABLE_MAIN, ROUTE_METRIC) and route.nexthop:
+                routes[route.prefix, route.length] = route.nexthop
+            else:
+                self._delete_odd(route)
+        nexthops = {
+            identifier: (port_of(ifindex) or 0, gateway)
+            for identifier, (ifindex, gateway) in self._reader.nexthops().items()
+        }
+        self.ledger.replace(routes, nexthops, self._reader.groups())
+
+    def _delete_odd(self, route: KernelRoute) -> None:
+        message = bytearray(
+            messages.route(
+                MessageType.DELROUTE,
+                self._netlink.sequences(1),
+                self._protocol,
+                route.prefix,
+                route.length,
+                None,
+                route.metric,
+                route.table,
             )
-            _ask_for_ack(message, 0)
-            self._request(bytes(message))
+        )
+        _ask_for_ack(message, 0)
+        self._request(bytes(message))
 
     def apply(self, changes: Sequence[Change], stop_on_failure: bool) -> list[Failure]:
         failures: list[Failure] = []

@@ -52,6 +52,12 @@ def prepare_port(interface: str) -> None:
         _write(name.format(interface), value)
 
 
+def forwarding() -> bool:
+    """Whether IPv4 is forwarded, hence whether the last `set_forwarding` was for on: it goes off
+    first and on first."""
+    return (_NET / "ipv4/ip_forward").read_text().strip() == "1"
+
+
 def set_forwarding(on: bool) -> None:
     """All ports at once. IPv4 and IPv6 are two writes, in the order that never leaves more
     forwarded than asked for."""

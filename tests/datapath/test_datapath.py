@@ -11,13 +11,16 @@ from fe_datapath.datapath import (
     Change,
     DelNextHop,
     DelRoute,
+    Found,
     SetForwarding,
     SetNextHop,
     SetPort,
     SetRoute,
 )
+from fe_datapath.fake import FakeDatapath
+from fe_datapath.linux.datapath import LinuxDatapath
 from forces.errors import ResultCode
-from tests.datapath.rigs import GATEWAYS, Rig, Session
+from tests.datapath.rigs import GATEWAYS, PORTS, Rig, Session
 
 NET = bytes((20, 0, 0, 0))
 NET6 = bytes.fromhex("20010db8000100000000000000000000")
@@ -372,14 +375,50 @@ def test_the_state_of_a_port(rig: Rig) -> None:
     rig.play(scenario)
 
 
-def test_a_start_drops_what_an_earlier_process_left(rig: Rig) -> None:
+def test_a_start_finds_what_an_earlier_process_left_and_can_go_on_with_it(rig: Rig) -> None:
+    routes = {(r.prefix, r.length) for r in nets(500, 1) if isinstance(r, SetRoute)} | {(NET6, 48)}
+
     async def first(session: Session) -> None:
-        await done(session, HOP1, HOP6, *nets(500, 1), SetRoute(NET6, 48, 6))
+        assert session.datapath.found() == Found()
+        await done(session, HOP1, HOP6, *nets(500, 1), SetRoute(NET6, 48, 6), SetForwarding(True))
 
     async def second(session: Session) -> None:
-        assert session.datapath.routes() == {}
-        assert session.datapath.nexthops() == {}
+        found = session.datapath.found()
+        assert found == Found(True, frozenset(routes), frozenset((1, 6)))
+        assert session.datapath.routes().keys() == routes
+        (busy,) = await session.datapath.apply([DelNextHop(1)], True)
+        assert busy.code == ResultCode.BUSY, "it knows who uses it"
         await done(session, HOP1, *nets(3, 1))
+        await done(session, *(DelRoute(*key) for key in sorted(routes)), DelNextHop(1))
+        await done(session, SetForwarding(False))
+
+    async def third(session: Session) -> None:
+        assert session.datapath.found() == Found(False, frozenset(), frozenset((6,)))
 
     rig.play(first)
     rig.play(second)
+    rig.play(third)
+
+
+def test_what_the_kernel_dropped_while_no_process_was_there_is_not_found(rig: Rig) -> None:
+    async def first(session: Session) -> None:
+        await done(session, HOP1, HOP2, *nets(3, 1), SetRoute(NET6[:4], 32, 2))
+        await session.cut(1)
+
+    async def second(session: Session) -> None:
+        assert session.datapath.found().nexthops == frozenset((2,))
+        assert session.datapath.found().routes == {(NET6[:4], 32)}
+
+    rig.play(first)
+    rig.play(second)
+
+
+def test_a_second_fe_beside_a_living_one_is_refused(rig: Rig) -> None:
+    async def scenario(session: Session) -> None:
+        other = type(session.datapath)
+        second = session.datapath if other is FakeDatapath else LinuxDatapath(PORTS)
+        with pytest.raises(OSError, match="another FE lives"):
+            await second.start(session.heard)
+        await done(session, HOP1)
+
+    rig.play(scenario)

@@ -16,7 +16,9 @@ import pytest
 from fe_datapath.config import PortConfig
 from fe_datapath.datapath import (
     Change,
+    DelNextHop,
     DelRoute,
+    Found,
     SetForwarding,
     SetNextHop,
     SetPort,
@@ -83,7 +85,7 @@ def test_no_route_or_next_hop_but_ours_is_touched(kernel: KernelRig) -> None:
     assert "id 900 " in kernel.namespace.show("nexthop show")
 
 
-def test_a_start_drops_our_own_routes_whatever_they_look_like(kernel: KernelRig) -> None:
+def test_a_start_drops_routes_of_ours_that_no_change_could_speak_of(kernel: KernelRig) -> None:
     kernel.namespace.ip(
         "nexthop add id 5 via 10.1.0.2 dev fe-eth1 proto 200",
         "route add 30.0.0.0/24 nhid 5 proto 200 metric 7",
@@ -93,7 +95,8 @@ def test_a_start_drops_our_own_routes_whatever_they_look_like(kernel: KernelRig)
     )
 
     async def scenario(session: Session) -> None:
-        pass
+        assert session.datapath.found() == Found(False, frozenset(), frozenset((5,)))
+        await done(session, DelNextHop(5))
 
     kernel.play(scenario)
     for what in ("route show table all", "-6 route show table all", "nexthop show"):

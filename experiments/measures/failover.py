@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from experiments.measures.records import ISOLATE_SOME, MASTER_FAULTS, PLANNED, Event, Trial
+from experiments.measures.records import (
+    ISOLATE_SOME,
+    MASTER_FAULTS,
+    PLANNED,
+    Event,
+    Trial,
+    is_fe_crash,
+)
 from lab.backend import AppliedFault
 
 
@@ -57,6 +64,8 @@ def failing_fault(trial: Trial, fe: str) -> tuple[AppliedFault, str] | None:
     """The first fault that takes this FE's master away, and that master."""
     for fault in sorted(trial.description.faults, key=lambda f: f.before_ns):
         if fault.spec.kind not in MASTER_FAULTS or not _reaches(fault, fe):
+            continue
+        if is_fe_crash(fault, trial.description.fes):
             continue
         master = master_at(trial, fe, fault.before_ns)
         if master is not None and fault.target in (master, fe):

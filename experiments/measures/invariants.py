@@ -14,7 +14,7 @@ import numpy as np
 from experiments.measures.beacon import ownership_changes
 from experiments.measures.failover import Failover
 from experiments.measures.probe import ProbeFigures, lost_mask
-from experiments.measures.records import MASTER_FAULTS, Event, Trial
+from experiments.measures.records import MASTER_FAULTS, Event, Trial, is_fe_crash, loses_state
 
 STOP_WITHIN_MS = 50.0
 """"At once": the kernel is switched by one sysctl write in the FE's worker thread."""
@@ -72,13 +72,19 @@ def _row(row: object) -> str:
 
 
 def _no_loss(trial: Trial, probes: Sequence[ProbeFigures]) -> Iterator[str]:
-    """3: with policy 1 and a healthy data path, a CE failure loses no packet."""
+    """3: with policy 1 and a healthy data path, a CE failure loses no packet. 10: nor does an FE
+    whose process is killed and started again."""
     about = trial.description
-    control_only = all(fault.spec.kind in MASTER_FAULTS for fault in about.faults)
+    control_only = all(
+        fault.spec.kind in MASTER_FAULTS and not loses_state(fault) for fault in about.faults
+    )
     expired = any(e.fields.get("what") == "expired" for e in trial.of("cefti"))
     lost = sum(p.lost + p.lost_after for p in probes)
     if about.faults and about.settings.policy == 1 and control_only and not expired and lost:
-        yield f"invariant 3: {lost} packets lost by a CE failure under policy 1"
+        if any(is_fe_crash(fault, about.fes) for fault in about.faults):
+            yield f"invariant 10: {lost} packets lost by the restart of an FE under policy 1"
+        else:
+            yield f"invariant 3: {lost} packets lost by a CE failure under policy 1"
 
 
 def _forwarding(trial: Trial, found: Sequence[Failover]) -> Iterator[str]:
@@ -90,7 +96,8 @@ def _forwarding(trial: Trial, found: Sequence[Failover]) -> Iterator[str]:
     for fe in trial.description.fes:
         timers = list(trial.of("cefti", fe))
         ends = [e.t for e in timers if e.fields.get("what") == "expired"]
-        if settings.policy == 1:
+        emptied = any(loses_state(f) and f.target == fe for f in trial.description.faults)
+        if settings.policy == 1 and not emptied:
             for off in _switched(trial, fe, False):
                 if off.t > t_fault and not any(
                     abs(off.t - end) <= TIMER_TOLERANCE_MS * 1e6 for end in ends

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,16 @@ MASTER_FAULTS = frozenset(
     {"crash", "hang", "isolate-carrier", "isolate-silent", "isolate-oneway", ISOLATE_SOME, PLANNED}
 )
 """Fault kinds that take a CE away from FEs; any other kind leaves dtime1..3 empty."""
+
+
+def is_fe_crash(fault: AppliedFault, fes: Collection[str]) -> bool:
+    """An FE's process was killed: no master is lost, and dtime1..3 have no meaning."""
+    return fault.spec.kind == "crash" and fault.target in fes
+
+
+def loses_state(fault: AppliedFault) -> bool:
+    """The FE starts again in an empty kernel: what it forwarded is lost meanwhile."""
+    return fault.spec.arguments.get("state") == "clean"
 
 
 class RecordError(Exception):

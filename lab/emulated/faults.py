@@ -54,7 +54,7 @@ KINDS: dict[str, FaultKind] = {
             "SIGKILL of the process; healed by starting it again with the same configuration",
             _PROCESS,
             faults_process.Crash,
-            {},
+            {"state": "of an FE's kernel: keep (default), or clean as after a reboot"},
         ),
         FaultKind(
             "hang",

@@ -11,6 +11,10 @@ from typing import Any
 
 from lab.backend import FaultFailed, LabError
 from lab.emulated.faults_bench import Bench
+from lab.emulated.kernel_state import clean
+
+DYING_BUDGET_S = 2.0
+POLL_S = 0.001
 
 
 def thread_states(pid: int) -> set[str]:
@@ -61,22 +65,42 @@ class _ProcessFault:
 
 
 class Crash(_ProcessFault):
+    """Of an FE with `state: clean`, what its kernel still forwards by goes before it starts again:
+    its machine was off. Else the new process finds it (fe_datapath/restart.py)."""
+
     number = signal.SIGKILL
 
     def __init__(self, bench: Bench, target: str, arguments: Mapping[str, Any]) -> None:
+        state = arguments.get("state", "keep")
+        if state not in ("keep", "clean"):
+            raise LabError(f"crash: state is keep or clean, not {state!r}")
+        if state == "clean" and bench.network.node(target).kind != "fe":
+            raise LabError(f"crash: only an FE has state to clean, {target} is none")
         super().__init__(bench, target, arguments)
+        self._clean = state == "clean"
+        self._struck = False
         self._healed_from_ns = 0
 
     def prepare(self) -> None:
         super().prepare()
         self._bench.expect_exit(self._target)
 
+    def strike(self) -> None:
+        super().strike()
+        self._struck = True
+
     def happened(self) -> bool:
         assert self._pid is not None
         return thread_states(self._pid) <= {"Z", "X"}
 
     def heal(self) -> None:
-        self._healed_from_ns = 0 if self._bench.is_alive(self._target) else time.monotonic_ns()
+        deadline = time.monotonic() + DYING_BUDGET_S
+        while self._struck and self._bench.is_alive(self._target) and time.monotonic() < deadline:
+            time.sleep(POLL_S)  # on a busy machine a killed process takes its time to end
+        alive = self._bench.is_alive(self._target)
+        if self._clean and not alive:
+            clean(self._bench.network.node(self._target))
+        self._healed_from_ns = 0 if alive else time.monotonic_ns()
         self._bench.restart(self._target)
 
     def healed(self) -> bool:

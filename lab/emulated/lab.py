@@ -7,7 +7,6 @@ inside `lab.emulated.sandbox.run`: the end of this process is the end of everyth
 from __future__ import annotations
 
 import gc
-import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,13 +14,13 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
-from fe_datapath.config import ROUTE_PROTOCOL
 from lab.backend import CellSettings, FaultSpec, LabError, TrialRecords
 from lab.emulated import environment, systems
 from lab.emulated.faults_schedule import UndoJournal, heal_outstanding
 from lab.emulated.forkserver import PREIMPORTED, ForkServer, Proc
 from lab.emulated.instruments import Instruments
-from lab.emulated.network import NetNode, Network
+from lab.emulated.kernel_state import clean
+from lab.emulated.network import Network
 from lab.emulated.nodes import NetworkElement
 from lab.emulated.sandbox import PRIVATE
 from lab.emulated.trial import Trial
@@ -194,23 +193,3 @@ class EmulatedLab:
                 with suppress(ProcessLookupError):
                     element.proc(node.name).signal(SIGKILL)
         element.stop()
-
-
-def clean(fe: NetNode) -> None:
-    """What the FE of the last trial left in its kernel: our routes and next hops, forwarding."""
-    with fe.network():
-        for what in ("nexthop", "route"):
-            _flush(what)
-    fe.write_sysctls({"net/ipv4/ip_forward": "0"})
-
-
-def _flush(what: str) -> None:
-    done = subprocess.run(
-        ["ip", what, "flush", "proto", str(ROUTE_PROTOCOL)],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    if done.returncode:
-        raise LabError(f"ip {what} flush: {done.stderr.strip()}")

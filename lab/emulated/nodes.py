@@ -113,12 +113,14 @@ class NetworkElement:
         missing = []
         for fe in self.topology.of_kind("fe"):
             master = self._journals.master_of(fe.name)
+            # what was said of it before it was killed and started again does not count
+            since = max((e["t"] for e in self._journals.entries(fe.name, "start")), default=0)
             if master is None:
                 missing.append(f"{fe.name} has no master")
-            elif not self._journals.has(master, "ready", fe=fe.name):
+            elif not self._journals.has(master, "ready", since, fe=fe.name):
                 missing.append(f"{master} is not ready for {fe.name}")
             elif self._settings.beacon_ms and not self._journals.has(
-                master, "beacon", fe=fe.name, what="start"
+                master, "beacon", since, fe=fe.name, what="start"
             ):
                 missing.append(f"{master} does not beat for {fe.name}")
         return missing

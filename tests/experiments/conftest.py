@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ def make(tmp_path: Path) -> Make:
         must_lose: bool = False,
         target: str | None = None,
         change: Callable[[Path], None] | None = None,
+        arguments: Mapping[str, str] | None = None,
         **settings: object,
     ) -> Outcome:
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
@@ -35,7 +36,7 @@ def make(tmp_path: Path) -> Make:
         chosen = CellSettings(**({"mode": "cold"} | settings))  # type: ignore[arg-type]
         lab = SyntheticLab(knobs or Knobs())
         target = target or ("fe1-fe2" if fault == "link-cut" else "master")
-        faults = (FaultSpec(fault, target, 0.0, heal_after_ms),) if fault else ()
+        faults = (FaultSpec(fault, target, 0.0, heal_after_ms, arguments or {}),) if fault else ()
         lab.prepare(chosen, folder)
         records = lab.trial(faults, 300, 800)
         description = Description(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ce.config import beacon_prefix
-from experiments.measures.records import BEACON, MASTER_FAULTS, RX, TX
+from experiments.measures.records import BEACON, MASTER_FAULTS, RX, TX, is_fe_crash
 from lab.backend import AppliedFault, CellSettings, FaultSpec, LabError, TrialRecords
 
 MS = 1_000_000
@@ -148,7 +148,9 @@ class Writer:
                 after_ns=fault.after_ns,
             )
         kinds = {f.spec.kind for f in applied}
-        fails_master = bool(kinds & MASTER_FAULTS)
+        fails_master = any(
+            f.spec.kind in MASTER_FAULTS and not is_fe_crash(f, FES) for f in applied
+        )
         planned = "planned-switch" in kinds
         stops = [self.element(i, fe, fails_master, planned) for i, fe in enumerate(FES)]
         windows = [s for s in stops if s]

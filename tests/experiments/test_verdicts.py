@@ -350,3 +350,24 @@ def test_a_deaf_master_may_beat_on_and_a_mute_one_may_not(make: Make) -> None:
     assert (deaf.verdict, mute.verdict) == ("ok", "disagree")
     longer = make(Knobs(beacon_extra_ms=60), change=_as("isolate-oneway", {"direction": "to"}))
     assert longer.verdict == "disagree"
+
+
+def test_the_crash_of_an_fe_has_no_dtimes_and_must_lose_nothing(make: Make) -> None:
+    outcome = make(target="fe2", heal_after_ms=50)
+    assert outcome.verdict == "ok", outcome.reasons
+    assert outcome.ne is None
+    assert outcome.failovers == ()
+    knobs = Knobs(outages=(("a", "fwd", 2, 12),))
+    outcome = make(knobs, target="fe2", heal_after_ms=50)
+    assert outcome.verdict == "violated"
+    assert outcome.reasons == (
+        "invariant 10: 12 packets lost by the restart of an FE under policy 1",
+    )
+
+
+def test_an_fe_that_comes_back_to_an_empty_kernel_may_lose(make: Make) -> None:
+    knobs = Knobs(outages=(("a", "fwd", 2, 12),))
+    outcome = make(
+        knobs, target="fe2", heal_after_ms=50, must_lose=True, arguments={"state": "clean"}
+    )
+    assert outcome.verdict == "ok", outcome.reasons

@@ -7,7 +7,6 @@ Here the parts meet: associations and mastership (`ha`), Config messages (`confi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from fe_datapath.config import FeConfig
 from fe_datapath.configs import Configs, Finished, Request
@@ -23,9 +22,9 @@ from fe_datapath.datapath import (
 from fe_datapath.ha import HighAvailability
 from fe_datapath.lfbs.ether import EtherMacIn, EtherMacOut, EtherPhyCop, Port, ReadPorts
 from fe_datapath.lfbs.feobject import FeObject, FeState
-from fe_datapath.lfbs.fepo import STATISTICS, Fepo
+from fe_datapath.lfbs.fepo import Fepo
 from fe_datapath.lfbs.instance import Instance
-from fe_datapath.lfbs.ipv4 import NEXT_HOPS, PREFIXES, NextHops, Prefixes
+from fe_datapath.lfbs.ipv4 import NextHops, Prefixes
 from fe_datapath.lfbs.plan import Plan
 from fe_datapath.lfbs.redirect import Redirection
 from fe_datapath.lfbs.sync import StateSync
@@ -34,6 +33,7 @@ from fe_datapath.responses import Body, Verdicts, all_done, fitting, is_too_long
 from fe_datapath.restart import TIMER as RESTART
 from fe_datapath.restart import Restart
 from fe_datapath.store import Store
+from fe_datapath.view import view
 from forces.effects import Deliver, Effect, Program
 from forces.events import (
     BadMessage,
@@ -49,7 +49,7 @@ from forces.events import (
     TimerFired,
 )
 from forces.header import ALL_ELEMENTS, ALL_FES, Ack, Flags, MessageType, TransPhase
-from forces.mastership import CeStatus, HaMode
+from forces.mastership import HaMode
 from forces.messages import Message
 from forces.model import library
 
@@ -439,46 +439,6 @@ class ForwardingElement:
 
     def _command(self, event: Command) -> None:
         if event.name == "state":
-            self.context.emit(Deliver(event.token, self.view()))
+            self.context.emit(Deliver(event.token, view(self)))
         else:
             self.context.emit(Deliver(event.token, error=f"an FE has no command {event.name!r}"))
-
-    def view(self) -> dict[str, Any]:
-        """The local API's picture of the FE."""
-        machine, name = self.ha.mastership, self.context.name
-        return {
-            "id": self.config.id,
-            "name": self.config.name,
-            "state": machine.state.value,
-            "ceid": name(machine.ceid),
-            "last_ceid": name(machine.last_ceid) if machine.last_ceid else None,
-            "ha_mode": int(machine.mode),
-            "failover_policy": machine.policy,
-            "fe_state": self.fe_object.state.name,
-            "all_ces": [
-                {
-                    "id": ce,
-                    "name": name(ce),
-                    "status": CeStatus(machine.status[ce]).name,
-                    "statistics": dict(zip(STATISTICS, self.fepo.figures(ce), strict=True)),
-                }
-                for ce in machine.all_ces
-            ],
-            "backup_ces": [name(ce) for ce in machine.backups],
-            "configs": {"applied": self.applied, "waiting": len(self.configs.waiting)},
-            "tables": {
-                NEXT_HOPS: len(self.next_hops.rows),
-                PREFIXES: len(self.prefixes.rows),
-            },
-            "redirect": self.redirection.view(),
-            "ports": [
-                {
-                    "id": number,
-                    "name": port.state.name,
-                    "admin": port.admin.name,
-                    "up": port.up,
-                    "mtu": port.state.mtu,
-                }
-                for number, port in self.ports.items()
-            ],
-        }

@@ -128,6 +128,10 @@ class FakeDatapath:
     def groups(self) -> Mapping[int, frozenset[int]]:
         return {identifier: _hops(group) for identifier, group in self._groups.items()}
 
+    def killed(self) -> None:
+        """The process is gone: nobody listens, and another may start."""
+        self._on_link = self._on_packet = None
+
     async def close(self) -> None:
         self._on_link = self._on_packet = None
 

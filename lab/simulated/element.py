@@ -125,7 +125,10 @@ class NetworkElement:
         else:
             raise LabError("the fake datapath waited while it started")
         return ForwardingElement(
-            self._fe_config(node), datapath.ports(), rng_seed=self.world.rng.getrandbits(32)
+            self._fe_config(node),
+            datapath.ports(),
+            rng_seed=self.world.rng.getrandbits(32),
+            found=datapath.found(),
         )
 
     def start(self) -> None:

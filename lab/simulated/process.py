@@ -123,6 +123,8 @@ class Process:
     def kill(self) -> None:
         """SIGKILL."""
         self.alive = self.frozen = False
+        if self.datapath is not None:
+            self.datapath.killed()
         self._timers.clear()
         self._backlog.clear()
         self._queue.clear()

@@ -23,8 +23,10 @@ FLOWS = ("a-fwd", "a-rev", "b-fwd", "b-rev")
 CEHDI_MS = 1000
 """Nobody is to be given up because the machine is busy: that is not what is tested here."""
 CEFTI_MS = 500
-SLACK_MS = 60
-"""Either side of CEFTI's end: a timer's lateness on a busy machine, and the switch itself."""
+EARLY_MS = 60
+"""The switch takes effect a little before it is written down."""
+SLACK_MS = 300
+"""After CEFTI's end: a timer's lateness on a busy machine, and the switch itself."""
 
 
 @pytest.fixture
@@ -127,8 +129,7 @@ def test_invariant_4_without_a_ce_forwarding_ends_with_cefti_and_not_before(
         assert min(offs) > t_fault + CEFTI_MS * 1e6
         for flow in FLOWS:
             sent = lost_ns(folder / "t", flow)
-            # the switch takes effect a little before it is written down
-            assert sent.min() > min(offs) - SLACK_MS * 1e6, "stopped before its time"
+            assert sent.min() > min(offs) - EARLY_MS * 1e6, "stopped before its time"
             assert sent.max() < max(ons) + SLACK_MS * 1e6
             tx = np.load(folder / "t" / f"probe-{flow}.tx.npy")["sent_ns"]
             stopped = tx[(tx > max(offs)) & (tx < min(ons))]

@@ -12,8 +12,8 @@ stamp=${1:-$(cat "$home/lab/provision.sh" "$home/lab/requirements.lock" "$home/l
 # baseline; the rest: tools the lab calls.
 packages="mininet libusrsctp2 iproute2 nftables tcpdump ethtool bridge-utils iputils-ping util-linux
 procps python3-venv openvswitch-switch"
-# What Debian would start, now and at every boot: the lab runs its own.
-services="openvswitch-switch.service"
+# Routing daemons, for OSPF over redirect. Without them the lab runs, and what needs them says so.
+optional="frr"
 
 say() { printf 'ceha: %s\n' "$1" >&2; }
 fail() {
@@ -29,21 +29,37 @@ fi
 [ "$(cat "$home/.venv/provisioned" 2>/dev/null)" != "$stamp" ] || exit 0
 : >"$log"
 
-missing=
-for package in $packages; do
-    case $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) in
-    *" installed") ;;
-    *) missing="$missing $package" ;;
-    esac
-done
-if [ -n "$missing" ]; then
-    command -v apt-get >/dev/null || fail "needs Debian or Ubuntu (apt-get), or these packages:$missing"
-    say "installing$missing"
+# missing PACKAGE...: those that are not installed.
+missing() {
+    for package in "$@"; do
+        case $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) in
+        *" installed") ;;
+        *) printf ' %s' "$package" ;;
+        esac
+    done
+}
+
+install() {
+    say "installing$*"
+    # shellcheck disable=SC2086
+    apt-get install -y --no-install-recommends $* >>"$log" 2>&1
+}
+
+# Units that start at boot: the links that `systemctl enable` makes.
+enabled() { find /etc/systemd/system -type l -path '*.wants/*' -printf '%f\n' | sort -u; }
+
+# shellcheck disable=SC2086
+required=$(missing $packages) extra=$(missing $optional)
+if [ -n "$required$extra" ]; then
+    command -v apt-get >/dev/null ||
+        [ -z "$required" ] || fail "needs Debian or Ubuntu (apt-get), or these packages:$required"
     export DEBIAN_FRONTEND=noninteractive
     apt-get update >>"$log" 2>&1 || say "apt-get update had trouble; going on with the lists there are"
-    # invoke-rc.d(8) asks this file: while it is there, no package starts a service.
+    # The lab runs daemons of its own. What these packages, and what they bring with them, would
+    # start now (invoke-rc.d(8) asks this file) and at every boot is not started.
     policy=/usr/sbin/policy-rc.d
     mine=no
+    before=$(enabled)
     if [ ! -e "$policy" ]; then
         mine=yes
         trap 'rm -f "$policy"' EXIT
@@ -51,14 +67,12 @@ if [ -n "$missing" ]; then
         printf '#!/bin/sh\nexit 101\n' >"$policy"
         chmod 755 "$policy"
     fi
-    # shellcheck disable=SC2086
-    apt-get install -y --no-install-recommends $missing >>"$log" 2>&1 || fail "apt-get could not install$missing"
-    for service in $services; do
-        case "$missing " in
-        *" ${service%.service} "*)
-            systemctl disable "$service" >>"$log" 2>&1 || true
-            ;;
-        esac
+    [ -z "$required" ] || install "$required" || fail "apt-get could not install$required"
+    [ -z "$extra" ] || install "$extra" ||
+        say "apt-get could not install$extra: OSPF over redirect is not there (apt-get install$extra)"
+    for unit in $(enabled); do
+        printf '%s\n' "$before" | grep -qxF -- "$unit" ||
+            systemctl disable "$unit" >>"$log" 2>&1 || true
     done
     if [ "$mine" = yes ]; then
         rm -f "$policy"

@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from fe_datapath.datapath import Change, SetNextHop, SetRoute
+from fe_datapath.datapath import Change
 from fe_datapath.edits import Edits
-from fe_datapath.lfbs.ipv4 import NextHops
+from fe_datapath.lfbs.unicast import Unicast
 from fe_datapath.store import Store
 from fe_datapath.transaction import Transaction, instead, plan_for
 from fe_datapath.twophase import Make, TwoPhase
@@ -61,7 +61,7 @@ class Finished:
 @dataclass(slots=True)
 class Configs:
     store: Store
-    next_hops: NextHops
+    unicast: Unicast
     next_token: Callable[[], int]
     waiting: deque[Request] = field(default_factory=deque)
     two_phase: TwoPhase = field(init=False)
@@ -124,7 +124,7 @@ class Configs:
         current = self._current
         if current is None or token != current.token:
             return None
-        real = {index for index in failed if not self._excused(current.changes[index])}
+        real = {index for index in failed if not self.unicast.excused(current.changes[index])}
         if not real:
             rest = self._rest(current, min(failed)) if failed else ((), ())
             if rest[0]:
@@ -135,20 +135,12 @@ class Configs:
             return Finished(current.request, current.edits, "; ".join(failed.values()))
         return self._take_back(current, real, codes)
 
-    def _excused(self, change: Change) -> bool:
-        """The port went down after the program was made: the row is accepted all the same, and
-        gets into the kernel when the port is back."""
-        match change:
-            case SetNextHop(id=selector) | SetRoute(nexthop=selector):
-                return not self.next_hops.usable(selector)
-        return False
-
     def _rest(self, current: _UnderWay, first: int) -> tuple[tuple[Change, ...], tuple[int, ...]]:
         """After an excused failure the datapath has stopped: what is left to do."""
         if current.refused or not current.edits.atomic:
             return (), ()
         pairs = list(zip(current.changes, current.origins, strict=True))[first + 1 :]
-        left = [pair for pair in pairs if not self._excused(pair[0])]
+        left = [pair for pair in pairs if not self.unicast.excused(pair[0])]
         return tuple(c for c, _ in left), tuple(o for _, o in left)
 
     def _take_back(
@@ -157,7 +149,7 @@ class Configs:
         """The tables as if the refused edits had been refused from the start (all-or-none: as if
         nothing had been asked for), and the kernel brought to them."""
         for index in failed:
-            self.next_hops.refused(current.changes[index])
+            self.unicast.refused(current.changes[index])
         for index in sorted(failed, reverse=True):
             code = ResultCode(codes.get(index, ResultCode.INTERNAL_ERROR))
             current.refused[current.origins[index]] = code

@@ -24,10 +24,10 @@ from fe_datapath.lfbs.ether import EtherMacIn, EtherMacOut, EtherPhyCop, Port, R
 from fe_datapath.lfbs.feobject import FeObject, FeState
 from fe_datapath.lfbs.fepo import Fepo
 from fe_datapath.lfbs.instance import Instance
-from fe_datapath.lfbs.ipv4 import NextHops, Prefixes
 from fe_datapath.lfbs.plan import Plan
 from fe_datapath.lfbs.redirect import Redirection
 from fe_datapath.lfbs.sync import StateSync
+from fe_datapath.lfbs.unicast import Unicast
 from fe_datapath.notifications import notification
 from fe_datapath.responses import Body, Verdicts, all_done, fitting, is_too_long
 from fe_datapath.restart import TIMER as RESTART
@@ -80,19 +80,20 @@ class ForwardingElement:
         lfbs = library()
         self.fepo = Fepo(lfbs, config, self.ha.mastership, self.ha.statistics)
         self.fe_object = FeObject(lfbs, config)
-        self.next_hops = NextHops(lfbs, self.ports, lambda port: self.ports[port].up)
-        self.prefixes = Prefixes(lfbs, self.next_hops)
+        self.unicast = Unicast(lfbs, self.ports, lambda port: self.ports[port].up)
+        self.prefixes = self.unicast.ipv4.prefixes
+        self.next_hops = self.unicast.ipv4.next_hops
         self.phys = {number: EtherPhyCop(lfbs, port) for number, port in self.ports.items()}
         instances: list[Instance] = [self.fe_object, self.fepo, *self.phys.values()]
         instances += [EtherMacIn(lfbs, port) for port in self.ports.values()]
         instances += [EtherMacOut(lfbs, port) for port in self.ports.values()]
         self.sync = StateSync(lfbs, lambda: self.configs.pending, self.ha.liveness)
-        instances += [self.prefixes, self.next_hops, self.sync]
+        instances += [*self.unicast.instances, self.sync]
         self.redirection = Redirection(lfbs, config, self.ha.send, self.context.emit)
         instances += self.redirection.instances()
         self.fe_object.describe(instances)
         self.store = Store(lfbs, instances)
-        self.configs = Configs(self.store, self.next_hops, self.context.next_token)
+        self.configs = Configs(self.store, self.unicast, self.context.next_token)
         self.applied = 0
         """Configs carried out."""
         self._enabled = False
@@ -362,12 +363,12 @@ class ForwardingElement:
         port.link_changed(event.up, event.attributes)
         if port.up != was_up:
             self.context.journal("link", port=event.port, up=port.up, at_ns=event.at_ns)
+            plan = Plan()
             if port.up:
-                plan = Plan()
-                self.next_hops.port_back(event.port, plan)
-                self._program(plan.result()[0])
+                self.unicast.port_back(event.port, plan)
             else:
-                self.next_hops.port_lost(event.port)
+                self.unicast.port_lost(event.port, plan)
+            self._program(plan.result()[0])  # the repair, before any event goes out
         for name, title in PORT_EVENTS.items():
             subscribed = phy.cls.event(title).id in phy.registered
             if subscribed and phy.read(name) != before[name]:
@@ -404,25 +405,25 @@ class ForwardingElement:
     def _restarted(self, cause: str) -> None:
         """The new master's state is there: the rest goes."""
         self.fe_object.by_grace = False
-        self.restart.sweep(cause, self.prefixes.by_prefix, self.next_hops.in_kernel)
+        self.restart.sweep(cause, self.unicast.routes(), self.unicast.objects())
 
     def stop_forwarding(self) -> None:
         """RFC 7121 section 2.1.1: OperDisable, and all FE states will need to be re-created."""
         self._enabled = True
-        routes = set(self.prefixes.by_prefix)
-        objects = set(self.next_hops.in_kernel)
+        routes, objects = self.unicast.routes(), self.unicast.objects()
         self.configs.forget()
-        routes |= set(self.prefixes.by_prefix)
-        objects |= self.next_hops.in_kernel
-        self.prefixes.clear()
-        self.next_hops.clear()
+        routes |= self.unicast.routes()
+        objects |= self.unicast.objects()
+        self.unicast.clear()
         self.sync.begin(self.context.now)
         self.fe_object.state = FeState.OperDisable
         for instance in self.store.instances.values():
             instance.registered.clear()
         self.fe_object.by_grace = False
         deletions: list[Change] = [DelRoute(*prefix) for prefix in sorted(routes)]
-        deletions += [DelNextHop(number) for number in sorted(objects)]
+        deletions += [
+            DelNextHop(number) for number in sorted(objects, reverse=True)
+        ]  # groups first
         self._program((SetForwarding(False), *self.restart.discard(), *deletions))
 
     def issue(self, event: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fe_datapath.lfbs.fepo import STATISTICS
-from fe_datapath.lfbs.ipv4 import NEXT_HOPS, PREFIXES
 from forces.mastership import CeStatus
 
 if TYPE_CHECKING:
@@ -35,10 +34,7 @@ def view(fe: ForwardingElement) -> dict[str, Any]:
         ],
         "backup_ces": [name(ce) for ce in machine.backups],
         "configs": {"applied": fe.applied, "waiting": len(fe.configs.waiting)},
-        "tables": {
-            NEXT_HOPS: len(fe.next_hops.rows),
-            PREFIXES: len(fe.prefixes.rows),
-        },
+        "tables": fe.unicast.sizes(),
         "redirect": fe.redirection.view(),
         "ports": [
             {

@@ -16,8 +16,15 @@ from forces.model import Library
 NORMAL_PATH = (
     ("EtherPHYCop", "EtherPHYOut", "EtherMACIn"),
     ("EtherMACIn", "NormalPathOut", "IPv4UcastLPM"),
+    ("EtherMACIn", "NormalPathOut", "IPv6UcastLPM"),
     ("IPv4UcastLPM", "NormalOut", "IPv4NextHop"),
+    ("IPv6UcastLPM", "NormalOut", "IPv6NextHop"),
+    ("IPv4UcastLPM", "ECMPOut", "ECMP 1"),
+    ("IPv6UcastLPM", "ECMPOut", "ECMP 2"),
+    ("ECMP 1", "SuccessOut", "IPv4NextHop"),
+    ("ECMP 2", "SuccessOut", "IPv6NextHop"),
     ("IPv4NextHop", "SuccessOut", "EtherMACOut"),
+    ("IPv6NextHop", "SuccessOut", "EtherMACOut"),
     ("EtherMACOut", "EtherPktsOut", "EtherPHYCop"),
     ("EtherMACIn", "NormalPathOut", "RedirectOut"),
     ("RedirectIn", "PktsOut", "EtherMACOut"),
@@ -27,7 +34,10 @@ NORMAL_PATH = (
 INPUT_PORT = {
     "EtherMACIn": "EtherPktsIn",
     "IPv4UcastLPM": "PktsIn",
+    "IPv6UcastLPM": "PktsIn",
     "IPv4NextHop": "PktsIn",
+    "IPv6NextHop": "PktsIn",
+    "ECMP": "PktsIn",
     "EtherMACOut": "EtherPktsIn",
     "EtherPHYCop": "EtherPHYIn",
     "RedirectOut": "PktsIn",
@@ -93,7 +103,10 @@ class FeObject(Instance):
         )
         by_class: dict[str, list[Instance]] = {}
         for instance in present:
-            by_class.setdefault(instance.cls.name, []).append(instance)
+            name = instance.cls.name
+            one_each = name == "ECMP"  # an instance for each family, not for each port
+            name = f"{name} {instance.id}" if one_each else name
+            by_class.setdefault(name, []).append(instance)
         links = [
             link
             for source, group, sink in NORMAL_PATH

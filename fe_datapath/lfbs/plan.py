@@ -1,6 +1,7 @@
 """Datapath changes of one Config, put into an order in which no packet is lost.
 
-Make before break: new next hops, then routes, then the deletion of routes, then of next hops.
+Make before break: new next hops, then groups, then routes, then the deletion of routes, then of
+groups, then of next hops.
 Forwarding goes off before everything and on after everything.
 """
 
@@ -12,30 +13,38 @@ from fe_datapath.datapath import (
     DelRoute,
     SetForwarding,
     SetNextHop,
+    SetNextHopGroup,
     SetPort,
     SetRoute,
+    SetRoutes,
 )
+from fe_datapath.lfbs.family import GROUPS_FROM
 
 _ORDER: dict[type, int] = {
     SetPort: 1,
     SetNextHop: 2,
-    SetRoute: 3,
-    DelRoute: 4,
-    DelNextHop: 5,
+    SetNextHopGroup: 3,
+    SetRoute: 4,
+    SetRoutes: 4,
+    DelRoute: 5,
+    DelNextHop: 7,  # of a group: 6
 }
+_LAST = 8
 
 
 class Plan:
     def __init__(self) -> None:
-        self._phases: list[list[tuple[Change, int]]] = [[] for _ in range(7)]
+        self._phases: list[list[tuple[Change, int]]] = [[] for _ in range(_LAST + 1)]
         self._routes: set[tuple[int, bytes, int]] = set()
 
     def add(self, change: Change, edit: int = -1) -> None:
         """`edit`: number of the edit that the change comes from, to name it if it fails."""
         if isinstance(change, SetForwarding):
-            phase = 6 if change.on else 0
+            phase = _LAST if change.on else 0
         else:
             phase = _ORDER[type(change)]
+            if isinstance(change, DelNextHop) and change.id >= GROUPS_FROM:
+                phase -= 1
             if isinstance(change, SetRoute | DelRoute):
                 route = (phase, change.prefix, change.length)
                 if route in self._routes:  # a changed next hop and a changed prefix both ask for it

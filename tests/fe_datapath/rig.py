@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fe_datapath.config import CePeer, FeConfig, PortConfig
-from fe_datapath.datapath import Change, DelNextHop, DelRoute, PortState, SetNextHop, SetRoute
+from fe_datapath.datapath import (
+    Change,
+    DelNextHop,
+    DelRoute,
+    PortState,
+    SetNextHop,
+    SetNextHopGroup,
+    SetRoute,
+    singles,
+)
 from fe_datapath.element import ForwardingElement
 from forces.channels import CHANNEL_OF
 from forces.effects import (
@@ -94,6 +103,7 @@ class Rig:
     refuse: Callable[[Change], bool] = lambda change: False
     routes: dict[tuple[bytes, int], int] = field(default_factory=dict)
     next_hops: dict[int, tuple[int, str]] = field(default_factory=dict)
+    groups: dict[int, SetNextHopGroup] = field(default_factory=dict)
     correlator: int = 100
 
     # Feeding
@@ -126,7 +136,7 @@ class Rig:
     def release_one(self) -> None:
         program = self.programs.pop(0)
         failed: dict[int, str] = {}
-        for index, change in enumerate(program.changes):
+        for index, change in enumerate(singles(program.changes)):
             if self.refuse(change) or self._impossible(change):
                 failed[index] = "the kernel says no"
                 if program.stop_on_failure:
@@ -137,7 +147,10 @@ class Rig:
         self.feed(ProgramDone(program.token, failed, codes))
 
     def _impossible(self, change: Change) -> bool:
-        return isinstance(change, SetRoute) and change.nexthop not in self.next_hops
+        if isinstance(change, SetNextHopGroup):
+            return not _hops(change) <= self.next_hops.keys()
+        there = self.next_hops.keys() | self.groups.keys()
+        return isinstance(change, SetRoute) and change.nexthop not in there
 
     def _carry_out(self, change: Change, orderly: bool) -> None:
         """`orderly`: the kernel stops at a failure, so nothing may be broken before it is made."""
@@ -148,11 +161,15 @@ class Rig:
                 self.routes.pop((prefix, length), None)
             case SetNextHop(number, through, gateway):
                 self.next_hops[number] = (through, gateway)
+            case SetNextHopGroup(number):
+                self.groups[number] = change
             case DelNextHop(number):
                 if orderly:
+                    assert not any(number in _hops(group) for group in self.groups.values())
                     assert number not in self.routes.values(), "a next hop in use was deleted"
                 self.routes = {p: n for p, n in self.routes.items() if n != number}
                 self.next_hops.pop(number, None)
+                self.groups.pop(number, None)
 
     def start(self) -> Rig:
         self._note(self.core.start(self.now))
@@ -226,6 +243,8 @@ class Rig:
         if not up:  # PLATFORM trap 2
             gone = {n for n, (through, _) in self.next_hops.items() if through == number}
             self.next_hops = {n: h for n, h in self.next_hops.items() if n not in gone}
+            gone |= {n for n, group in self.groups.items() if _hops(group) <= gone}
+            self.groups = {n: group for n, group in self.groups.items() if n not in gone}
             self.routes = {p: n for p, n in self.routes.items() if n not in gone}
         return self.feed(LinkChanged(number, up, self.now, {"admin_up": True}))
 
@@ -275,6 +294,10 @@ class Rig:
     @staticmethod
     def closed(effects: Sequence[Effect]) -> list[tuple[int, bool]]:
         return [(e.peer, e.abort) for e in effects if isinstance(e, Disconnect)]
+
+
+def _hops(group: SetNextHopGroup) -> set[int]:
+    return {hop for hop, _ in group.members} | ({group.standby} - {0})
 
 
 def rig(down: Sequence[int] = (), rng_seed: int = 1, **settings: Any) -> Rig:

@@ -200,7 +200,7 @@ def test_whatever_the_kernel_refuses_tables_and_kernel_agree(
         assert made.routes == wanted
         assert made.next_hops.keys() == made.core.next_hops.rows.keys()
         assert made.core.next_hops.in_kernel == set(made.core.next_hops.rows)
-        users = {i: u for i, u in made.core.next_hops.users.items() if u}
+        users = {i: u for i, u in made.core.prefixes.users.items() if u}
         assert users == {
             selector: {i for i, r in rows.items() if r["HopSelector"] == selector}
             for selector in {r["HopSelector"] for r in rows.values()}

@@ -167,7 +167,7 @@ def test_del_of_row_of_range_and_of_what_is_not_there() -> None:
         (set_hop(7, hop(9)), C.VALUE_OUT_OF_RANGE),
         (set_prefix(7, prefix(1, 99)), C.INVALID_PARAMETERS),
         (set_prefix(7, prefix(1, 5, length=33)), C.VALUE_OUT_OF_RANGE),
-        (set_prefix(7, prefix(1, 5) | {"ECMPFlag": True}), C.NOT_SUPPORTED),
+        (set_prefix(7, prefix(1, 5) | {"ECMPFlag": True}), C.INVALID_PARAMETERS),
         (
             select("FEPO", OperType.SET, PathData((99,), content=FullData(b""))),
             C.COMPONENT_DOES_NOT_EXIST,

@@ -124,7 +124,7 @@ def test_result_code_of_a_query(path: PathData, code: C) -> None:
 
 def test_unknown_lfbs_are_named_in_the_answer() -> None:
     made = associated()
-    lfb = select("IPv6NextHop", OperType.GET, PathData((1,)))
+    lfb = select("GenericScheduler", OperType.GET, PathData((1,)))
     assert codes(made.query(lfb)) == [C.LFB_UNKNOWN]
 
 
@@ -222,7 +222,9 @@ def test_fe_object_describes_the_fe() -> None:
     pairs = {(s["LFBClassID"], s["LFBInstanceID"]) for s in selectors}
     per_port = {(cls, n) for cls in (3, 4, 7) for n in (1, 2)}
     sync = (LFBS.cls("Ext-FEStateSync").id, 1)
-    assert pairs == {(1, 1), (2, 1), (10, 1), (12, 1), sync} | per_port
+    unicast = {(10, 1), (11, 1), (12, 1), (13, 1)}
+    ecmp = {(LFBS.cls("ECMP").id, n) for n in (1, 2)}  # one for each address family
+    assert pairs == {(1, 1), (2, 1), sync} | unicast | ecmp | per_port
     supported = made.get("FEObject", "SupportedLFBs").values()
     assert {s["LFBName"] for s in supported} >= {"FEPO", "IPv4UcastLPM", "EtherPHYCop"}
     for link in made.get("FEObject", "LFBTopology").values():

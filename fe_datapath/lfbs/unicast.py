@@ -1,0 +1,114 @@
+"""The unicast LFBs of both address families, as the FE's core sees them: what the datapath needs
+when a port goes or comes, when a change was refused, and when all is to be forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from fe_datapath.datapath import Change, SetNextHop, SetNextHopGroup, SetRoute
+from fe_datapath.lfbs.ecmp import Groups
+from fe_datapath.lfbs.family import GROUPS_FROM, IPV4, IPV6, Family, Prefix
+from fe_datapath.lfbs.instance import Instance
+from fe_datapath.lfbs.nexthops import NextHops
+from fe_datapath.lfbs.plan import Plan
+from fe_datapath.lfbs.prefixes import Prefixes
+from forces.model import Library
+
+
+class _OneFamily:
+    def __init__(
+        self,
+        library: Library,
+        family: Family,
+        ports: Iterable[int],
+        port_up: Callable[[int], bool],
+    ) -> None:
+        self.family = family
+        self.next_hops = NextHops(library, family, ports, port_up)
+        self.groups = Groups(library, family, self.next_hops)
+        self.prefixes = Prefixes(library, family, self.next_hops, self.groups)
+        self.next_hops.groups = self.groups
+        self.next_hops.prefixes = self.groups.prefixes = self.prefixes
+
+
+class Unicast:
+    def __init__(
+        self, library: Library, ports: Iterable[int], port_up: Callable[[int], bool]
+    ) -> None:
+        ports = tuple(ports)
+        self.ipv4 = _OneFamily(library, IPV4, ports, port_up)
+        self.ipv6 = _OneFamily(library, IPV6, ports, port_up)
+        self._families = (self.ipv4, self.ipv6)
+
+    @property
+    def instances(self) -> Sequence[Instance]:
+        return [
+            instance
+            for one in self._families
+            for instance in (one.prefixes, one.groups, one.next_hops)
+        ]
+
+    def usable(self, identifier: int) -> bool:
+        """Whether the datapath can have this next hop or group now."""
+        one = self._of(identifier)
+        if identifier >= GROUPS_FROM:
+            return one.groups.usable(identifier - one.family.group_id(0))
+        return one.next_hops.usable(identifier - one.family.first_id)
+
+    def excused(self, change: Change) -> bool:
+        """A port went down after this was planned: the row is accepted all the same, and gets
+        into the kernel when the port is back."""
+        match change:
+            case SetNextHop(id=target) | SetRoute(nexthop=target):
+                return not self.usable(target)
+            case SetNextHopGroup(id=target):
+                return not self.usable(target) or self._of(target).groups.excused(change)
+        return False
+
+    def refused(self, change: Change) -> None:
+        """The datapath did not take this change of the latest plan."""
+        if isinstance(change, SetNextHop | SetNextHopGroup):
+            one = self._of(change.id)
+            one.next_hops.refused(change)
+            one.groups.refused(change)
+
+    def port_lost(self, port: int, plan: Plan) -> None:
+        """Groups that have lost a member go on with what they have."""
+        for one in self._families:
+            one.next_hops.port_lost(port, plan)
+
+    def port_back(self, port: int, plan: Plan) -> None:
+        for one in self._families:
+            one.next_hops.port_back(port, plan)
+
+    def routes(self) -> set[Prefix]:
+        """All that the datapath may have."""
+        return {prefix for one in self._families for prefix in one.prefixes.by_prefix}
+
+    def objects(self) -> set[int]:
+        """Likewise: identifiers of next hops and groups."""
+        found: set[int] = set()
+        for one in self._families:
+            found.update(map(one.family.hop_id, one.next_hops.in_kernel))
+            found.update(map(one.family.group_id, one.groups.in_kernel))
+        return found
+
+    def clear(self) -> None:
+        for one in self._families:
+            one.prefixes.clear()
+            one.groups.clear()
+            one.next_hops.clear()
+
+    def sizes(self) -> dict[str, int]:
+        """Rows by table: IPv4's always, the others if they have any."""
+        sizes = {}
+        for one in self._families:
+            sizes[one.family.next_hop_table] = len(one.next_hops.rows)
+            sizes[one.family.prefix_table] = len(one.prefixes.rows)
+            sizes[f"{one.groups.cls.name} {one.groups.id}"] = len(one.groups.rows)
+        always = (IPV4.next_hop_table, IPV4.prefix_table)
+        return {name: size for name, size in sizes.items() if size or name in always}
+
+    def _of(self, identifier: int) -> _OneFamily:
+        return self.ipv6 if identifier & IPV6.first_id else self.ipv4

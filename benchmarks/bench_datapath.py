@@ -24,8 +24,18 @@ import tempfile
 import time
 from collections.abc import Sequence
 
+import numpy as np
+
 from fe_datapath.config import ROUTE_PROTOCOL, PortConfig
-from fe_datapath.datapath import Change, DelRoute, SetNextHop, SetRoute
+from fe_datapath.datapath import (
+    Change,
+    DelRoute,
+    DelRoutes,
+    SetNextHop,
+    SetNextHopGroup,
+    SetRoute,
+    SetRoutes,
+)
 from fe_datapath.linux import messages, programmer
 from fe_datapath.linux.datapath import LinuxDatapath
 from fe_datapath.linux.netlink import NetlinkSocket
@@ -47,6 +57,16 @@ def routes(count: int, octets: int, nexthop: int) -> list[SetRoute]:
         return [SetRoute((first + n << 8).to_bytes(4), 24, nexthop) for n in range(count)]
     first = 0x2001 << 32
     return [SetRoute((first + n << 80).to_bytes(16), 48, nexthop) for n in range(count)]
+
+
+def columns(changes: Sequence[SetRoute]) -> SetRoutes:
+    """The same as one bulk change."""
+    octets = b"".join(change.prefix for change in changes)
+    return SetRoutes(
+        np.frombuffer(octets, np.uint8).reshape(len(changes), -1),
+        np.array([change.length for change in changes], np.uint8),
+        np.array([change.nexthop for change in changes], np.uint32),
+    )
 
 
 def enter_namespace() -> None:
@@ -160,28 +180,33 @@ class Bench:
         mine = routes(self.count, octets, one)
         deletions = [DelRoute(change.prefix, change.length) for change in mine]
         times: dict[str, list[float]] = {
-            name: [] for name in ("add", "del", "ip add", "ip del", "ready add", "ready del")
+            f"{way}{verb}": [] for way in ("", "bulk ", "ip ", "ready ") for verb in ("add", "del")
         }
+        adding = columns(mine)
+        deleting = DelRoutes(adding.prefixes, adding.lengths)
         late: list[float] = []
         gc.collect()
         gc.freeze()
         for _ in range(self.rounds):
             times["add"].append(await self.apply(mine))
             times["del"].append(await self.apply(deletions))
+            times["bulk add"].append(await self.apply([adding]))
+            times["bulk del"].append(await self.apply([deleting]))
             times["ready add"].append(self.ready(mine))
             times["ready del"].append(self.ready(deletions))
             times["ip add"].append(self.ip_batch("add", mine))
             times["ip del"].append(self.ip_batch("del", mine))
             late += await self.late(mine)
             await self.apply(deletions)
-        for verb in ("add", "del"):
+        for verb in ("add", "del", "bulk add", "bulk del"):
             rate = [self.count / took for took in times[verb]]
+            kind = verb.split()[-1]
             for label, other, goal in (
-                ("ip -batch", f"ip {verb}", 2.0),
-                ("the same messages from a ready buffer", f"ready {verb}", 0.5),
+                ("ip -batch", f"ip {kind}", 2.0),
+                ("the same messages from a ready buffer", f"ready {kind}", 0.5),
             ):
                 self.met &= report(
-                    f"datapath.{family}.{verb}.vs_{other.split()[0]}",
+                    f"datapath.{family}.{verb.replace(' ', '_')}.vs_{other.split()[0]}",
                     "routes/s",
                     rate,
                     label,
@@ -200,6 +225,7 @@ class Bench:
         )
         await self.moves(family, mine, one)
         await self.reads(family, mine)
+        await self.regroup(family, mine, one)
 
     async def moves(self, family: str, mine: Sequence[SetRoute], one: int) -> None:
         """Every route to the other next hop: by one replacement, and by rewriting."""
@@ -222,6 +248,30 @@ class Bench:
             self.count / 100 if family == "ipv4" else 5,
             smaller_is_better=True,
         )
+
+    async def regroup(self, family: str, mine: Sequence[SetRoute], one: int) -> None:
+        """Every route from one next hop to the other by one replacement of their group, and by
+        rewriting them from arrays."""
+        group = 1 << 31 | one
+        over = columns([SetRoute(r.prefix, r.length, group) for r in mine])
+        await self.apply([SetNextHopGroup(group, ((one, 1),), one + 1), over])
+        others = [columns([SetRoute(r.prefix, r.length, one + n) for r in mine]) for n in (1, 0)]
+        replaced, rewritten = [], []
+        for _ in range(self.rounds):
+            for hop in (one + 1, one):
+                replaced.append(await self.apply([SetNextHopGroup(group, ((hop, 1),))]))
+        for _ in range(self.rounds):
+            rewritten += [await self.apply([other]) for other in others]
+        self.met &= report(
+            f"datapath.{family}.move_all_by_group",
+            "s",
+            replaced,
+            "rewriting every route",
+            rewritten,
+            1000 * self.count / 100_000,
+            smaller_is_better=True,
+        )
+        await self.clear(mine)
 
     async def reads(self, family: str, mine: Sequence[SetRoute]) -> None:
         read, shown = [], []

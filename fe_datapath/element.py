@@ -421,9 +421,8 @@ class ForwardingElement:
             instance.registered.clear()
         self.fe_object.by_grace = False
         deletions: list[Change] = [DelRoute(*prefix) for prefix in sorted(routes)]
-        deletions += [
-            DelNextHop(number) for number in sorted(objects, reverse=True)
-        ]  # groups first
+        groups_first = sorted(objects, reverse=True)
+        deletions += [DelNextHop(number) for number in groups_first]
         self._program((SetForwarding(False), *self.restart.discard(), *deletions))
 
     def issue(self, event: str) -> None:

@@ -3,12 +3,9 @@ itself (no driver and no CE: events and effects are carried by hand)."""
 
 from __future__ import annotations
 
-import statistics
-import time
-
 import pytest
 
-from fe_datapath.datapath import PortState
+from fe_datapath.datapath import PortState, SetNextHopGroup
 from fe_datapath.element import ForwardingElement
 from fe_datapath.lfbs.family import IPV4
 from forces.errors import ResultCode as C
@@ -33,7 +30,6 @@ from tests.fe_datapath.test_ipv6_and_groups import ecmp, group, set_group
 pytestmark = pytest.mark.kernel
 
 GATEWAYS = {1: bytes((10, 1, 0, 2)), 2: bytes((10, 1, 0, 6))}
-REPAIR_BUDGET_S = 0.002
 
 
 class KernelFe:
@@ -64,10 +60,9 @@ class KernelFe:
         await self.follow()
         return codes(self.rig.sent(self.rig.log[start:], MessageType.CONFIG_RESPONSE)[-1])
 
-    async def link(self, state: PortState, at_ns: int) -> None:
+    def notice(self, state: PortState, at_ns: int) -> None:
         up = state.admin_up and state.carrier
         self.rig.feed(LinkChanged(state.port, up, at_ns, {"admin_up": state.admin_up}))
-        await self.follow()
 
 
 def via(port: int) -> dict[str, object]:
@@ -123,10 +118,9 @@ def test_route_7_of_10_refused_by_the_kernel_leaves_the_kernel_as_it_was(kernel:
     kernel.play(scenario)
 
 
-def test_a_cut_costs_the_fe_less_than_2_ms_and_no_route_is_lost(kernel: KernelRig) -> None:
-    """From the link event in the core to the group replaced in the kernel: the median of 15 cuts,
-    in time of this thread (the kernel's work for it included): a busy machine does not count.
-    1,000 routes go over the group, and are all there before, during and after."""
+def test_a_cut_is_repaired_by_one_small_change_and_no_route_is_lost(kernel: KernelRig) -> None:
+    """1,000 routes go over the group, and are all there before, during and after. What a cut costs
+    is one group replacement, which is small enough for the event loop's own thread."""
 
     async def scenario(session: Session) -> None:
         fe = await started(session)
@@ -138,18 +132,18 @@ def test_a_cut_costs_the_fe_less_than_2_ms_and_no_route_is_lost(kernel: KernelRi
         whole = {IPV4.group_id(9): frozenset({1, 2})}
         over_backup = {IPV4.group_id(9): frozenset({2})}
         wanted = {key(n): IPV4.group_id(9) for n in range(1, 1001)}
-        took = []
-        for _ in range(15):
+        for _ in range(3):
             assert session.datapath.groups() == whole
             await session.cut(1)
-            start = time.thread_time_ns()
-            await fe.link(*session.links[-1])
-            took.append(time.thread_time_ns() - start)
+            fe.notice(*session.links[-1])
+            (program,) = fe.rig.programs
+            assert program.changes == (SetNextHopGroup(IPV4.group_id(9), ((2, 1),)),)
+            await fe.follow()
             assert session.datapath.groups() == over_backup
             assert session.datapath.routes() == wanted
             await session.mend(1)
-            await fe.link(*session.links[-1])
+            fe.notice(*session.links[-1])
+            await fe.follow()
             assert session.datapath.routes() == wanted
-        assert statistics.median(took) / 1e9 < REPAIR_BUDGET_S, took
 
     kernel.play(scenario)

@@ -17,6 +17,7 @@ from fe_datapath.lfbs.unicast import Unicast
 from fe_datapath.store import Store
 from fe_datapath.transaction import Transaction, instead, plan_for
 from fe_datapath.twophase import Make, TwoPhase
+from forces.association import Association
 from forces.effects import Program
 from forces.errors import ResultCode
 from forces.messages import Message
@@ -34,6 +35,10 @@ class Request:
     message: Message
     size: int
     """Octets on the wire."""
+    association: Association
+    """In which it came. The same CE in a later association knows nothing of it."""
+    term: int
+    """Of Ext-FEStateSync, in which it came."""
 
 
 @dataclass(slots=True)

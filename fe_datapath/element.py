@@ -263,7 +263,9 @@ class ForwardingElement:
     # Configs
 
     def _config(self, event: MessageReceived) -> None:
-        if not self.configs.submit(Request(event.peer, event.message, event.size)):
+        link = self.ha.links[event.peer]
+        request = Request(event.peer, event.message, event.size, link, self.sync.term)
+        if not self.configs.submit(request):
             self._refuse(event.peer, event.size)
             self.context.journal("overload", ce=self.context.name(event.peer))
 
@@ -279,7 +281,7 @@ class ForwardingElement:
 
     def _still_allowed(self, request: Request) -> bool:
         """A Config that waited while its sender ceased to be the master is fenced too."""
-        if self._obeys(request.peer):
+        if self._obeys(request.peer) and self.ha.holds(request.association):
             return True
         self._fence(request.peer, request.size)
         return False
@@ -293,14 +295,14 @@ class ForwardingElement:
         flags, failed = request.message.header.flags, edits.failed
         ack = flags.ack
         exact = not (failed or finished.diverged or flags.transaction)
-        self.sync.carried_out(request.message, request.size, exact)
+        self.sync.carried_out(request.message, request.size, exact, request.term)
         wanted = {
             Ack.NO_ACK: False,
             Ack.SUCCESS_ACK: not failed,
             Ack.FAILURE_ACK: failed,
             Ack.ALWAYS_ACK: True,
         }[ack]
-        if wanted and self.ha.associated(request.peer):
+        if wanted and self.ha.associated(request.peer) and self.ha.holds(request.association):
             verdicts = Verdicts.of(edits, self.fepo.extended)
             body = verdicts.response(failed_only=ack is Ack.FAILURE_ACK)
             if body:  # a TRCOMP is not answered
@@ -313,7 +315,7 @@ class ForwardingElement:
             if self.restart.graceful and self.fe_object.forwarding:
                 self._restarted("enabled")
         if self.fepo in changes:
-            if self._obeys(request.peer):
+            if self._obeys(request.peer) and self.ha.holds(request.association):
                 self._fepo_set(set(changes[self.fepo]))
             self.mirror()
 

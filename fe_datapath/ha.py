@@ -86,6 +86,11 @@ class HighAvailability:
     def associated(self, ce: int) -> bool:
         return ce in self.links and ce not in self._setups
 
+    def holds(self, association: Association) -> bool:
+        """It has not ended. A CE that was lost and has come back starts anew: it does not know
+        what it asked for before, and its correlators begin again."""
+        return self.links.get(association.peer_id) is association
+
     def start(self) -> None:
         self._do_all(self.mastership.start())
 

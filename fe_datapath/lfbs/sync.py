@@ -63,13 +63,17 @@ class StateSync(Instance):
         self._octets = 0
 
     def new_master(self) -> None:
+        """The correlators of the one before mean nothing to it, even if it is the same one."""
         self.term += 1
+        self._last = (self._last[0], 0)
 
-    def carried_out(self, message: Message, size: int, exact: bool) -> None:
-        """A Config of the master has ended."""
+    def carried_out(self, message: Message, size: int, exact: bool, term: int) -> None:
+        """A Config of the master has ended; `term`: when it came. If that is over, it belongs to
+        it all the same, and the present master does not take its correlator for one of its own."""
         self.generation += 1
-        self._last = (message.header.source, message.header.correlator)
-        change = Change(self.generation, self.term, exact, message, size)
+        correlator = message.header.correlator if term == self.term else 0
+        self._last = (message.header.source, correlator)
+        change = Change(self.generation, term, exact, message, size)
         self._changes[self.generation & INDEX_BITS] = change
         self._octets += size
         while len(self._changes) > JOURNAL_ROWS or self._octets > JOURNAL_OCTETS:

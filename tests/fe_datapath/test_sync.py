@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fe_datapath.lfbs import sync
+from forces.errors import ResultCode
 from forces.events import LossCause
 from forces.header import Ack, MessageType
 from forces.messages import OperType
@@ -13,6 +14,7 @@ from forces.wire import decode
 from tests.fe_datapath.rig import (
     CE1,
     CE2,
+    CE3,
     LFBS,
     Rig,
     associated,
@@ -96,6 +98,57 @@ def test_the_one_in_flight_when_the_master_is_lost_counts_and_those_behind_it_do
     at = position(made)
     assert (at["Generation"], at["Pending"], at["CEID"]) == (1, 0, CE1)
     assert set(made.next_hops) == {1}
+
+
+def comes_back_while_the_kernel_works() -> Rig:
+    """CE 1 is lost with one Config in the kernel and one behind it, and is the master again."""
+    made = associated(ha_mode=1)
+    made.hold = True
+    made.config(set_hop(1, hop()))
+    made.config(set_hop(2, hop(2)))
+    made.lose(CE1)
+    for other in (CE2, CE3):
+        made.fail(other)
+    made.associate(CE1)
+    assert made.core.ha.master == CE1
+    return made
+
+
+def test_a_change_of_an_earlier_term_that_ends_late_keeps_its_term_in_the_journal() -> None:
+    made = associated()
+    made.hold = True
+    made.config(set_hop(1, hop()))
+    made.lose(CE1)
+    made.release()
+    made.hold = False
+    made.config(set_hop(2, hop(2)), ce=CE2)
+    rows = journal(made, 1, 2)
+    assert [row["Term"] for row in rows.values()] == [1, 2], "no two masters in one term"
+    assert position(made, CE2)["Term"] == 2
+
+
+def test_a_master_that_came_back_is_not_told_a_correlator_of_its_earlier_association() -> None:
+    made = comes_back_while_the_kernel_works()
+    made.release()
+    at = position(made, CE1)
+    assert (at["Term"], at["Generation"], at["CEID"], at["Correlator"]) == (2, 1, CE1, 0)
+
+
+def test_what_waited_in_an_earlier_association_of_the_same_ce_is_fenced() -> None:
+    made = comes_back_while_the_kernel_works()
+    start = len(made.log)
+    made.release()
+    assert set(made.next_hops) == {1}, "only what the kernel had begun"
+    assert [entry["ce"] for entry in made.journal(made.log[start:], "fenced")] == ["ce1"]
+
+
+def test_an_answer_never_goes_to_a_later_association_of_the_same_ce() -> None:
+    made = comes_back_while_the_kernel_works()
+    start = len(made.log)
+    made.release()
+    assert made.sent(made.log[start:], MessageType.CONFIG_RESPONSE) == []
+    made.hold = False
+    assert codes(made.config(set_hop(3, hop()))) == [ResultCode.SUCCESS]
 
 
 def test_terms_grow_with_each_change_of_master_only() -> None:

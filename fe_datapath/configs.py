@@ -153,8 +153,9 @@ class Configs:
     ) -> Finished | Program:
         """The tables as if the refused edits had been refused from the start (all-or-none: as if
         nothing had been asked for), and the kernel brought to them."""
+        attempt = current.changes
         for index in failed:
-            self.unicast.refused(current.changes[index])
+            self.unicast.refused(attempt[index])
         for index in sorted(failed, reverse=True):
             code = ResultCode(codes.get(index, ResultCode.INTERNAL_ERROR))
             current.refused[current.origins[index]] = code
@@ -162,7 +163,10 @@ class Configs:
         current.edits.take_back_all()
         current.edits = current.make(current.refused)
         way = instead(attempted, current.edits.transaction, current.refused)
-        changes, origins = plan_for(way).result()
+        plan = plan_for(way)
+        tables = current.edits.transaction.changes()
+        self.unicast.insist([attempt[index] for index in sorted(failed)], tables, plan)
+        changes, origins = plan.result()
         if changes:
             return self._program(changes, origins)
         return self._ended(current.request, current.edits)

@@ -78,6 +78,9 @@ class Instance:
         """Add to the plan what the datapath has to do for these changes."""
 
 
+ChangesByInstance = Mapping[Instance, Changes]
+
+
 def refuse(code: ResultCode, reason: str) -> ProtocolError:
     """For `raise refuse(...)` in `admit`."""
     return ProtocolError(code, reason)

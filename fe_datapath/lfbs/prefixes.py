@@ -9,7 +9,7 @@ from typing import Any
 from fe_datapath.datapath import DelRoute, SetRoute, SetRoutes
 from fe_datapath.lfbs.ecmp import Groups
 from fe_datapath.lfbs.family import TABLE_LIMIT, Family, Prefix
-from fe_datapath.lfbs.instance import MISSING, Changes, Instance, refuse
+from fe_datapath.lfbs.instance import MISSING, Changes, ChangesByInstance, Instance, refuse
 from fe_datapath.lfbs.nexthops import NextHops
 from fe_datapath.lfbs.plan import Plan
 from forces.errors import ProtocolError, ResultCode
@@ -105,6 +105,15 @@ class Prefixes(Instance):
         for prefix, (_, edit) in before.items():
             if prefix not in self.by_prefix:
                 plan.add(DelRoute(*prefix), edit)
+
+    def insist(self, prefix: Prefix, tables: ChangesByInstance, plan: Plan) -> None:
+        """Plan the prefix's route as the tables want it, whatever the datapath has now."""
+        index = self.by_prefix.get(prefix)
+        if index is None or not self._usable(self.rows[index]):
+            plan.add(DelRoute(*prefix))
+            return
+        _, _, edit = tables.get(self, {}).get(self.table, {}).get(index, (None, None, -1))
+        plan.add(SetRoute(*prefix, self.family.target(self.rows[index])), edit)
 
     def program(self, target: int, plan: Plan, edit: int = -1) -> None:
         """The routes over a next hop or group that the datapath has not had."""

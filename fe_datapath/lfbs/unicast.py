@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from fe_datapath.datapath import Change, SetNextHop, SetNextHopGroup, SetRoute
+from fe_datapath.datapath import Change, DelRoute, SetNextHop, SetNextHopGroup, SetRoute
 from fe_datapath.lfbs.ecmp import Groups
 from fe_datapath.lfbs.family import GROUPS_FROM, IPV4, IPV6, Family, Prefix
-from fe_datapath.lfbs.instance import Instance
+from fe_datapath.lfbs.instance import ChangesByInstance, Instance
 from fe_datapath.lfbs.nexthops import NextHops
 from fe_datapath.lfbs.plan import Plan
 from fe_datapath.lfbs.prefixes import Prefixes
@@ -72,6 +72,15 @@ class Unicast:
             one = self._of(change.id)
             one.next_hops.refused(change)
             one.groups.refused(change)
+
+    def insist(self, refused: Iterable[Change], tables: ChangesByInstance, plan: Plan) -> None:
+        """The datapath did not take these changes. The tables' own way back does not speak of a
+        route whose row was refused while another row of the Config, which stays, has the same
+        prefix and target."""
+        for change in refused:
+            if isinstance(change, SetRoute | DelRoute):
+                one = self.ipv4 if len(change.prefix) == 4 else self.ipv6
+                one.prefixes.insist((change.prefix, change.length), tables, plan)
 
     def port_lost(self, port: int, plan: Plan) -> None:
         """Groups that have lost a member go on with what they have."""

@@ -7,7 +7,7 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fe_datapath.datapath import Change, SetNextHop, SetRoute
@@ -167,11 +167,30 @@ def test_tables_answers_and_kernel_are_the_models(steps: list[tuple[Any, ...]]) 
         assert made.next_hops.keys() == alive
 
 
+SAME_PREFIX_TWICE: list[tuple[Any, ...]] = [
+    (
+        "config",
+        [("set", HOPS, 1, hop(1, 2)), ("set", HOPS, 2, hop(1, 3)), ("set", ROWS, 0, prefix(0, 1))],
+        ExecMode.ALL_OR_NONE,
+    ),
+    (
+        "config",
+        [
+            ("set", ROWS, 0, prefix(1, 2)),
+            ("replace", ROWS, {0: prefix(2, 1), 1: prefix(3, 1), 2: prefix(1, 2)}),
+        ],
+        ExecMode.UNTIL_FAILURE,
+    ),
+]
+"""The route of 20.0.1.0/24 is refused as row 2's, and is then row 0's, unchanged."""
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     steps=st.lists(messages, min_size=1, max_size=6),
     refusals=st.lists(st.booleans(), min_size=40, max_size=40),
 )
+@example(steps=SAME_PREFIX_TWICE, refusals=[n == 5 for n in range(40)])
 def test_whatever_the_kernel_refuses_tables_and_kernel_agree(
     steps: list[tuple[Any, ...]], refusals: list[bool]
 ) -> None:

@@ -8,21 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from lab import cli as lab_cli
 from lab.cli import EXIT_USAGE, Json, fail, one_line_errors, register
-
-if TYPE_CHECKING:
-    from experiments.campaign import Campaign
-    from experiments.plan import Plan
-    from experiments.scenario import Scenario
-    from topologies.model import Topology
-
-OVERHEAD_S = 2.0
-"""What a trial costs beside its own time (fresh processes, associations), for the estimate."""
 
 app = typer.Typer(
     name="ceha",
@@ -83,6 +75,20 @@ def run(
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")
     ] = None,
+    replay: Annotated[
+        str | None, typer.Option(metavar="RUN/TRIAL", help="One trial again, with its seed.")
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIGURE=PERCENT",
+            help="Go on until the 95 % interval of each cell's median is narrower than this.",
+        ),
+    ] = None,
+    max_trials: Annotated[
+        int | None,
+        typer.Option("--max-trials", min=3, max=10_000, help="The cap of --until (50)."),
+    ] = None,
     pcap: Annotated[
         bool, typer.Option("--pcap", help="Keep captures of the control network.")
     ] = False,
@@ -90,124 +96,69 @@ def run(
 ) -> None:
     """Run a scenario: boot the lab, break it again and again, measure, report."""
     with _one_line_errors():
+        from experiments.verbs import run as verb
+
+        wishes = verb.Wishes(
+            trials, tuple(only or ()), seed, topology, until, max_trials, dry_run, pcap, as_json
+        )
+        for name, value, what in (
+            ("--resume", resume, "a run as it was planned"),
+            ("--replay", replay, "a trial as it was"),
+        ):
+            if value is not None and (scenario or wishes.choose or (resume and replay)):
+                verbs = {"--resume": "goes on with", "--replay": "repeats"}
+                fail(f"{name} {verbs[name]} {what}: no other choice with it", EXIT_USAGE)
         if resume is not None:
-            if scenario or trials or only or seed is not None or topology or dry_run:
-                text = "--resume goes on with a run as it was planned: no other choice with it"
-                fail(text, EXIT_USAGE)
-            _resume(resume, pcap, as_json)
+            verb.resume(resume, pcap, as_json)
+        if replay is not None:
+            verb.replay(replay, pcap, as_json)
         if scenario is None:
             fail("which scenario? (see `ceha scenarios`)", EXIT_USAGE)
-        from experiments.scenario import load_scenario
-
-        loaded = load_scenario(scenario)
-        chosen = _topology(loaded, topology)
-        place = chosen.source if topology and topology != chosen.name else chosen.name
-        plan = _plan(loaded, place, trials, only, seed)
-        if dry_run:
-            _show_plan(plan, as_json)
-            return
-        _start(loaded, chosen, plan, pcap, as_json)
+        verb.fresh(scenario, wishes)
 
 
-def _topology(scenario: Scenario, instead: str | None = None) -> Topology:
-    """The scenario's topology; what its faults strike must be in it."""
-    from topologies.loader import load_topology
+@app.command(
+    epilog="Example: ceha ladder latest/7 --picture ladder.svg. Exit codes: 0 done; 2 no such "
+    "trial, or its records cannot be read."
+)
+def ladder(
+    trial: Annotated[str, typer.Argument(metavar="RUN/TRIAL", help="E.g. latest/7.")],
+    fe: Annotated[
+        str | None, typer.Option("--fe", metavar="FE", help="Instead of the FE that was last.")
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", metavar="FILE", help="Draw it too (.svg, .png, .pdf)."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show one trial as a ladder: who did what and when, from the processes' own journals."""
+    with _one_line_errors():
+        from experiments.verbs.ladder import show
 
-    topology = load_topology(instead or scenario.content.topology)
-    names = {node.name for node in topology.nodes} | {link.name for link in topology.links}
-    for schedule, faults in scenario.content.faults.items():
-        for index, fault in enumerate(faults):
-            if fault.target != "master" and fault.target not in names:
-                raise scenario.document.error(
-                    ("faults", schedule, index, "target"),
-                    f"topology {topology.name} has no node or link {fault.target!r}",
-                )
-    return topology
-
-
-def _plan(
-    scenario: Scenario,
-    topology: str,
-    trials: int | None,
-    only: list[str] | None,
-    seed: int | None,
-) -> Plan:
-    from experiments.plan import make_plan
-
-    cells = scenario.cells
-    known = [cell.name for cell in cells]
-    for name in only or ():
-        if name not in known:
-            fail(
-                f"{scenario.name} has no cell {name!r} (there are: {', '.join(known)})", EXIT_USAGE
-            )
-    content = scenario.content
-    return make_plan(
-        scenario.name,
-        topology,
-        [cell for cell in cells if not only or cell.name in only],
-        content.seed if seed is None else seed,
-        content.warmup,
-        trials,
-    )
+        show(trial, fe, picture, as_json)
 
 
-def _show_plan(plan: Plan, as_json: bool) -> None:
-    from experiments.plan import as_json as plan_json
+@app.command(
+    epilog="Example: ceha compare 20260101-120000-quickstart latest. Exit codes: 0 done; 2 no "
+    "such run, or nothing to compare."
+)
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="A run: folder name or path.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="The one to hold against it.")],
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture", metavar="FILE", help="Where the figure goes, instead of B's folder."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two runs: per cell and figure, the shift, its interval and the effect's size."""
+    with _one_line_errors():
+        from experiments.verbs.compare import show
 
-    if as_json:
-        typer.echo(json.dumps(plan_json(plan), indent=1))
-        return
-    for trial in plan.trials:
-        typer.echo(f"{trial.number:4} {trial.cell}{' (warm-up)' if trial.warmup else ''}")
-    seconds = plan.seconds(OVERHEAD_S)
-    typer.echo(
-        f"{len(plan.trials)} trials in {len(plan.cells)} cells, seed {plan.seed},"
-        f" about {int(seconds // 60)} min {int(seconds % 60)} s"
-    )
-
-
-def _start(
-    scenario: Scenario, topology: Topology, plan: Plan, pcap: bool, as_json: bool
-) -> NoReturn:
-    from experiments import folders, runner
-    from experiments.campaign import Campaign, new_manifest
-    from experiments.measures.records import Limits
-
-    content = scenario.content
-    limits = Limits(**content.limits.model_dump())
-    folder = folders.create(plan.scenario)
-    written = scenario.document.path.read_text()
-    manifest = new_manifest(plan, content.question, limits, content.figures, written)
-    folders.write_json(folder / "manifest.json", manifest)
-    runner.start(folder, plan)
-    seconds = plan.seconds(OVERHEAD_S)
-    typer.echo(
-        f"{plan.scenario}: {content.question}\n{len(plan.trials)} trials in {len(plan.cells)}"
-        f" cells, about {seconds / 60:.0f} min, in {folder}",
-        err=True,
-    )
-    _inside(Campaign(folder, plan, topology, limits, manifest, pcap, as_json))
-
-
-def _resume(name: str, pcap: bool, as_json: bool) -> NoReturn:
-    from experiments import folders, runner
-    from experiments.campaign import Campaign
-    from experiments.measures.records import Limits
-    from topologies.loader import load_topology
-
-    folder = folders.find(name)
-    plan = runner.load_plan(folder)
-    manifest = folders.read_json(folder / "manifest.json")
-    limits = Limits(**manifest["limits"])
-    topology = load_topology(plan.topology)
-    _inside(Campaign(folder, plan, topology, limits, manifest, pcap, as_json))
-
-
-def _inside(campaign: Campaign) -> NoReturn:
-    from experiments import laboratory
-
-    raise typer.Exit(laboratory.inside(campaign.run))
+        show(first, second, picture, as_json)
 
 
 @app.command(

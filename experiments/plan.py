@@ -42,12 +42,25 @@ class PlannedTrial:
 
 
 @dataclass(frozen=True, slots=True)
+class Until:
+    """Adaptive stop: a cell gets further trials until its median is known well enough."""
+
+    figure: str
+    """One of `expectations.METRICS`."""
+    percent: float
+    """The 95 % interval of the median has to be narrower than this share of the median."""
+    max_trials: int
+    """`ok` trials per cell at which it stops in any case."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     scenario: str
     topology: str
     seed: int
     cells: tuple[Cell, ...]
     trials: tuple[PlannedTrial, ...]
+    until: Until | None = None
 
     def cell(self, name: str) -> Cell:
         """KeyError for an unknown name."""
@@ -71,6 +84,7 @@ def make_plan(
     seed: int,
     warmup: int,
     trials: int | None = None,
+    until: Until | None = None,
 ) -> Plan:
     """`trials` overrides what the cells say."""
     rng = random.Random(seed)
@@ -86,7 +100,29 @@ def make_plan(
         PlannedTrial(number, name, rng.getrandbits(32), is_warmup)
         for number, (name, is_warmup) in enumerate(order, 1)
     )
-    return Plan(scenario, topology, seed, tuple(cells), planned)
+    return Plan(scenario, topology, seed, tuple(cells), planned, until)
+
+
+def replayed(plan: Plan, trial: PlannedTrial) -> Plan:
+    """A plan of this one trial again, with its seed: the same settings, the same faults, at the
+    same drawn moments. What it came to before is no reason to expect anything."""
+    cell = replace(plan.cell(trial.cell), trials=1, expect=())
+    again = replace(trial, number=1, warmup=False)
+    return Plan(plan.scenario, plan.topology, plan.seed, (cell,), (again,))
+
+
+def drawn(faults: Sequence[FaultSpec], seed: int) -> tuple[FaultSpec, ...]:
+    """The trial's faults, their moments moved within their jitter. What strikes at one moment is
+    moved by the same draw: it stays one moment."""
+    rng = random.Random(seed)
+    draws: dict[tuple[float, float], float] = {}
+    made = []
+    for spec in faults:
+        key = spec.at_ms, spec.jitter_ms
+        if spec.jitter_ms and key not in draws:
+            draws[key] = rng.uniform(0, spec.jitter_ms)
+        made.append(replace(spec, at_ms=spec.at_ms + draws.get(key, 0.0), jitter_ms=0.0))
+    return tuple(made)
 
 
 def with_extra(plan: Plan, cells: Sequence[str]) -> Plan:
@@ -129,6 +165,7 @@ def from_json(raw: dict[str, Any]) -> Plan:
             for cell in raw["cells"]
         )
         trials = tuple(PlannedTrial(**trial) for trial in raw["trials"])
-        return Plan(raw["scenario"], raw["topology"], raw["seed"], cells, trials)
+        until = Until(**raw["until"]) if raw.get("until") else None
+        return Plan(raw["scenario"], raw["topology"], raw["seed"], cells, trials, until)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a plan: {error}") from None

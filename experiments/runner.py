@@ -17,8 +17,9 @@ from experiments import folders
 from experiments.measures.records import Description, Limits, RecordError, describe
 from experiments.measures.records import read_description as read_trial_json
 from experiments.measures.verdict import Outcome, judge
-from experiments.plan import Plan, PlannedTrial, as_json, from_json, with_extra
-from experiments.results import measured
+from experiments.plan import Plan, PlannedTrial, as_json, drawn, from_json, with_extra
+from experiments.results import measured, metric_values
+from experiments.statistics import summarise
 from lab.backend import FaultFailed, Lab, LabError
 from topologies.model import Topology
 
@@ -115,7 +116,7 @@ def run(
             failures = failures + 1 if lab_failed else 0
             if failures == MAX_FAILURES_IN_A_ROW:
                 raise GaveUp(f"{failures} trials in a row failed: {'; '.join(outcome.reasons)}")
-        short = lacking(plan, outcomes, within_cap=True)
+        short = lacking(plan, outcomes, within_cap=True) or unsure(plan, outcomes)
         if not short:
             return plan
         plan = with_extra(plan, short)
@@ -133,6 +134,27 @@ def lacking(plan: Plan, outcomes: Sequence[Outcome], within_cap: bool = False) -
     return names
 
 
+def unsure(plan: Plan, outcomes: Sequence[Outcome], within_cap: bool = True) -> list[str]:
+    """Cells whose median is not known as well as the plan asks for (`Plan.until`). A figure that
+    no trial of a cell gave does not apply to it."""
+    until = plan.until
+    if until is None:
+        return []
+    names = []
+    for cell in plan.cells:
+        trials = measured(outcomes, cell.name)
+        good = [metric_values(o)[until.figure] for o in trials if o.verdict == "ok"]
+        figure = summarise(good, plan.seed)
+        if figure.median is None:
+            continue
+        width = None if figure.interval is None else figure.interval[1] - figure.interval[0]
+        wide = width is None or width > abs(figure.median) * until.percent / 100
+        may = len(good) < until.max_trials and len(trials) < cap(until.max_trials)
+        if wide and (may or not within_cap):
+            names.append(cell.name)
+    return names
+
+
 def _one(plan: Plan, planned: PlannedTrial, lab: Lab, setting: Setting) -> tuple[Outcome, bool]:
     """One trial and whether the lab failed to run it."""
     folders.check_space(setting.folder)
@@ -145,7 +167,8 @@ def _one(plan: Plan, planned: PlannedTrial, lab: Lab, setting: Setting) -> tuple
         place.mkdir(parents=True)
         try:
             lab.prepare(cell.settings, place)
-            records = lab.trial(cell.faults, cell.calibrate_ms, cell.observe_ms)
+            faults = drawn(cell.faults, planned.seed)
+            records = lab.trial(faults, cell.calibrate_ms, cell.observe_ms)
             description = replace(
                 description,
                 faults=records.faults,

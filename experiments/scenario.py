@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from experiments.expectations import ExpectationError, check_syntax
+from experiments.expectations import METRICS, ExpectationError, check_syntax
 from experiments.measures.records import Limits
-from experiments.plan import Cell
+from experiments.plan import Cell, Until
 from lab.backend import CellSettings, FaultSpec
 from topologies.document import Document, read, suggestion
 
@@ -67,6 +67,7 @@ class _Fault(_Strict):
     target: Annotated[str, Field(min_length=1, max_length=64)]
     at_ms: Milliseconds = 0.0
     heal_after_ms: Milliseconds | None = None
+    jitter_ms: Milliseconds = 0.0
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -105,12 +106,20 @@ class _Limits(_Strict):
     fault_margin_ms: Annotated[float, Field(ge=0, le=1000)] = _DEFAULT_LIMITS.fault_margin_ms
 
 
+class _Until(_Strict):
+    figure: str
+    percent: Annotated[float, Field(gt=0, le=1000)] = 10.0
+    max_trials: Annotated[int, Field(ge=3, le=MAX_TRIALS)] = 50
+
+
 class ScenarioDocument(_Strict):
     """The file as written."""
 
     question: Annotated[str, Field(min_length=10, max_length=300)]
     topology: str
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 10
+    until: _Until | None = None
+    """Adaptive stop: beyond `trials`, until the median is known this well."""
     warmup: Annotated[int, Field(ge=0, le=100)] = 1
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     calibrate_ms: Milliseconds = 300.0
@@ -135,6 +144,11 @@ class Scenario:
         self.content = document.validate(ScenarioDocument)
         self.cells = _cells(document, self.content)
         _check(document, self.content, self.cells)
+
+    @property
+    def until(self) -> Until | None:
+        asked = self.content.until
+        return asked and Until(asked.figure, asked.percent, asked.max_trials)
 
 
 def available() -> list[str]:
@@ -223,7 +237,7 @@ def _cell(
             f" (there are: {', '.join(content.faults) or 'none'})",
         )
     schedule = tuple(
-        FaultSpec(f.kind, f.target, f.at_ms, f.heal_after_ms, f.arguments)
+        FaultSpec(f.kind, f.target, f.at_ms, f.heal_after_ms, f.arguments, f.jitter_ms)
         for f in content.faults.get(raw.fault or "", [])
     )
     must_lose = raw.must_lose if raw.must_lose is not None else raw.fault in content.must_lose
@@ -256,11 +270,15 @@ def _check(document: Document, content: ScenarioDocument, cells: tuple[Cell, ...
             check_syntax(text, names)
         except ExpectationError as error:
             raise document.error(where, str(error)) from None
+    if content.until is not None and content.until.figure not in METRICS:
+        close = suggestion(content.until.figure, list(METRICS))
+        raise document.error(("until", "figure"), f"is not a figure{close}")
     for index, name in enumerate(content.must_lose):
         if name not in content.faults:
             raise document.error(("must_lose", index), f"{name!r} is not a schedule of this file")
     for made in cells:
-        end = max((f.at_ms + (f.heal_after_ms or 0) for f in made.faults), default=0.0)
+        ends = (f.at_ms + f.jitter_ms + (f.heal_after_ms or 0) for f in made.faults)
+        end = max(ends, default=0.0)
         if end >= made.observe_ms and made.faults:
             raise document.error(
                 ("observe_ms",),

@@ -65,6 +65,9 @@ class FaultSpec:
     """None: healed at the end of the trial. For crash: when the process is started again; for
     hang: SIGCONT."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    jitter_ms: float = 0.0
+    """The plan moves the moment by up to this much, drawn from the trial's seed; a back end gets
+    faults whose moment is drawn."""
 
 
 @dataclass(frozen=True, slots=True)

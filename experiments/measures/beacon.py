@@ -37,10 +37,12 @@ def changes(beacon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return added["at_ns"][order], (added["destination"][order] >> 15) & 3
 
 
-def control_gap(beacon: np.ndarray, t_fault_ns: int) -> ControlGap | None:
+def control_gap(beacon: np.ndarray, t_fault_ns: int, backlog: bool = False) -> ControlGap | None:
     """The gap around a fault; None if there were no beats before it, or none after it.
 
     If the same CE comes back (no standby), the gap is the longest one that ends after the fault.
+    With `backlog` (an FE that was frozen may still carry out what its old master had sent) it is
+    the longest one up to the first beat of another CE.
     """
     at, owner = changes(beacon)
     before = int(np.searchsorted(at, t_fault_ns, side="right"))
@@ -50,6 +52,8 @@ def control_gap(beacon: np.ndarray, t_fault_ns: int) -> ControlGap | None:
     others = np.flatnonzero(owner[before:] != old)
     if len(others):
         first = before + int(others[0])
+        if backlog:
+            first = before + int(np.argmax(np.diff(at[before - 1 : first + 1])))
     else:
         first = before + int(np.argmax(np.diff(at[before - 1 :])))
     return ControlGap(int(at[first - 1]), int(at[first]), old, int(owner[first]))

@@ -156,9 +156,18 @@ def _takeovers(trial: Trial, failover: Failover) -> Iterator[str]:
     if len(taken) > changes:
         yield f"invariant 5: {new} took {fe} over {len(taken)} times, {fe} chose it {changes} times"
     for event in taken:
-        last = event.fields.get("last")
-        if last not in (None, failover.old_master):
-            yield f"invariant 5: {new} was told that {fe} had {last}, it had {failover.old_master}"
+        last, had = event.fields.get("last"), _had(trial, fe, new, event.t)
+        if last not in (None, had):
+            yield f"invariant 5: {new} was told that {fe} had {last}, it had {had}"
+
+
+def _had(trial: Trial, fe: str, new: str, t_ns: int) -> str | None:
+    """Whom this FE had before the change that made `new` its master at that instant. Not always
+    the CE that the fault took: between the two the FE may have had, and lost, another one."""
+    masters = [e.fields.get("ce") for e in trial.of("master", fe) if e.t <= t_ns]
+    while masters and masters[-1] != new:
+        masters.pop()
+    return next((ce for ce in reversed(masters[:-1]) if ce is not None), None)
 
 
 def all_stopped(trial: Trial) -> tuple[int, int] | None:

@@ -128,7 +128,7 @@ def _gaps(trial: Trial, found: tuple[Failover, ...]) -> dict[str, ControlGap]:
     for failover in found:
         beacon = trial.beacons.get(failover.fe)
         if beacon is not None and failover.t_detect_ns is not None:
-            gap = control_gap(beacon, failover.t_fault_ns)
+            gap = control_gap(beacon, failover.t_fault_ns, _was_frozen(trial, failover))
             if gap is not None:
                 gaps[failover.fe] = gap
     return gaps
@@ -158,8 +158,9 @@ def _agreement(
 
 
 def _differ(trial: Trial, failover: Failover, gap: ControlGap) -> float:
-    """A master that became deaf only still changes its FEs until somebody gives it up: then the
-    gap may be shorter than the failover, never longer."""
+    """A master that became deaf only still changes its FEs until somebody gives it up, and an FE
+    that thaws carries out what came meanwhile: then the gap may be shorter than the failover,
+    never longer."""
     assert failover.total_ms is not None, "only whole failovers are compared"
     longer_ms = gap.outage_ms - failover.total_ms
     deaf = any(
@@ -167,7 +168,15 @@ def _differ(trial: Trial, failover: Failover, gap: ControlGap) -> float:
         for f in trial.description.faults
         if f.before_ns == failover.t_fault_ns
     )
-    return longer_ms if deaf else abs(longer_ms)
+    return longer_ms if deaf or _was_frozen(trial, failover) else abs(longer_ms)
+
+
+def _was_frozen(trial: Trial, failover: Failover) -> bool:
+    """Whether the fault froze the FE itself."""
+    return any(
+        f.spec.kind == "hang" and f.target == failover.fe and f.before_ns == failover.t_fault_ns
+        for f in trial.description.faults
+    )
 
 
 def _unfinished(trial: Trial, found: tuple[Failover, ...]) -> tuple[str, ...]:

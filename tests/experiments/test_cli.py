@@ -81,6 +81,103 @@ def test_resume_of_a_complete_run_ends_at_once(runs: Path) -> None:
     assert ceha("run", "--resume", "latest").exit_code == 0
 
 
+def test_replay_repeats_one_trial_with_its_seed(runs: Path) -> None:
+    assert (
+        ceha("run", "quickstart", "--trials", "2", "--only", "hot", "--only", "cold").exit_code == 0
+    )
+    old = json.loads((runs / "latest" / "plan.json").read_text())
+    trial = old["trials"][3]
+    name = (runs / "latest").resolve().name
+    done = ceha("run", "--replay", f"latest/{trial['number']}")
+    assert done.exit_code == 0, done.output
+    assert f"trial 4 of {name} ({trial['cell']}, seed {trial['seed']}) again" in done.stderr
+    new = json.loads((runs / "latest" / "plan.json").read_text())
+    assert [t["seed"] for t in new["trials"]] == [trial["seed"]]
+    (cell,) = new["cells"]
+    assert cell["settings"] == next(
+        c["settings"] for c in old["cells"] if c["name"] == trial["cell"]
+    )
+    manifest = json.loads((runs / "latest" / "manifest.json").read_text())
+    assert manifest["replay_of"] == f"{name}/4"
+
+
+def test_until_goes_on_as_the_command_line_asks(runs: Path) -> None:
+    done = ceha(
+        "run", "quickstart", "--trials", "1", "--only", "hot", "--until", "dtime2_ms=1%",
+        "--max-trials", "7", "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert [c["ok"] for c in json.loads(done.stdout)["cells"]] == [7]
+    shown = ceha("run", "quickstart", "--dry-run", "--until", "dtime2_ms=10").stdout
+    assert "median of dtime2_ms is narrower than 10 % of it, at most 50 trials" in shown
+
+
+def test_the_estimate_grows_with_the_tables(runs: Path) -> None:
+    def seconds(*arguments: str) -> int:
+        shown = json.loads(ceha("run", "sweep-routes", "--dry-run", "--json", *arguments).stdout)
+        return int(shown["estimate_s"])
+
+    only = ["--trials", "10", "--only"]
+    small, large = seconds(*only, "hot-routes0-crash"), seconds(*only, "hot-routes10000-crash")
+    assert 11 * 2 < small < large
+
+
+def test_ladder_of_any_trial(runs: Path, tmp_path: Path) -> None:
+    assert ceha("run", "quickstart", "--trials", "1", "--only", "hot").exit_code == 0
+    done = ceha("ladder", "latest/2", "--picture", str(tmp_path / "l.svg"))
+    assert done.exit_code == 0, done.output
+    for words in ("✗ crash ce1", "detect: ce1 lost (tml)", "master: ce2", "takeover of fe4 ◀"):
+        assert words in done.stdout
+    assert (tmp_path / "l.svg").read_text().startswith("<?xml")
+    shown = json.loads(ceha("ladder", "latest/2", "--fe", "fe1", "--json").stdout)
+    assert shown["lanes"] == ["lab", "ce1", "ce2", "fe1"]
+    took = next(r for r in shown["rungs"] if r["event"] == "takeover")
+    assert (took["node"], took["from"]) == ("ce2", "fe1")
+
+
+def test_compare_of_a_run_with_itself_and_with_another(runs: Path) -> None:
+    for _ in range(2):
+        assert ceha("run", "quickstart", "--trials", "6", "--only", "hot").exit_code == 0
+    first, second = sorted(p.name for p in runs.iterdir() if p.name != "latest")
+    same = json.loads(ceha("compare", first, first, "--json").stdout)
+    assert same["rows"]
+    for row in same["rows"]:
+        assert (row["difference"], row["hodges_lehmann"], row["cliffs_delta"]) == (0, 0, 0)
+        assert row["differs"] is False
+    done = ceha("compare", first, second)
+    assert done.exit_code == 0, done.output
+    assert "dtime2_ms" in done.stdout
+    assert (runs / second / "figures" / f"compare-{first}.svg").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["ladder", "7"], "'7' is not RUN/TRIAL, e.g. latest/7"),
+        (["run", "--replay", "latest"], "'latest' is not RUN/TRIAL, e.g. latest/7"),
+        (["run", "quickstart", "--replay", "latest/1"],
+         "--replay repeats a trial as it was: no other choice with it"),
+        (["run", "quickstart", "--until", "dtime2=5"],
+         "--until: 'dtime2' is not a figure: did you mean 'dtime2_ms'?"),
+        (["run", "quickstart", "--until", "dtime2_ms"],
+         "--until: 'dtime2_ms' is not FIGURE=PERCENT, e.g. dtime2_ms=10"),
+        (["run", "quickstart", "--max-trials", "9"],
+         "--max-trials is the cap of --until, and there is none"),
+    ],
+)  # fmt: skip
+def test_golden_wrong_choices(runs: Path, arguments: list[str], line: str) -> None:
+    assert one_line(ceha(*arguments)) == f"ceha: {line}"
+
+
+def test_golden_trial_and_fe_that_are_not_there(runs: Path) -> None:
+    assert ceha("run", "quickstart", "--trials", "1", "--only", "hot").exit_code == 0
+    name = (runs / "latest").resolve().name
+    assert one_line(ceha("ladder", "latest/9")) == f"ceha: {name} has no trial 9 (1 to 2)"
+    assert one_line(ceha("ladder", "latest/2", "--fe", "fe9")) == (
+        "ceha: the trial has no FE 'fe9' (FEs: fe1, fe2, fe3, fe4)"
+    )
+
+
 def test_scenarios_lists_the_questions() -> None:
     assert "quickstart: What does the crash" in ceha("scenarios").stdout
     listed = json.loads(ceha("scenarios", "--json").stdout)
@@ -161,7 +258,7 @@ def test_golden_plan_that_is_none(runs: Path) -> None:
     assert one_line(ceha("report", "x")) == (f"ceha: {runs}/x/plan.json: not a plan of version 1")
 
 
-@pytest.mark.parametrize("verb", [[], ["run"], ["report"], ["scenarios"]])
+@pytest.mark.parametrize("verb", [[], ["run"], ["report"], ["scenarios"], ["ladder"], ["compare"]])
 def test_help_is_documentation(verb: list[str]) -> None:
     shown = ceha(*verb, "--help")
     assert shown.exit_code == 0

@@ -7,6 +7,7 @@ import errno
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from experiments import folders, laboratory, runner
 from experiments.campaign import Campaign, Finished, new_manifest, rebuild
 from experiments.measures.records import Limits
-from experiments.plan import Cell, Plan, as_json, from_json, make_plan, with_extra
+from experiments.plan import Cell, Plan, Until, as_json, drawn, from_json, make_plan, with_extra
 from experiments.results import COLUMNS
 from lab.backend import CellSettings, FaultFailed, FaultSpec
 from tests.experiments.synthetic import FES, Knobs, SyntheticLab, by_mode
@@ -96,7 +97,7 @@ def test_warm_ups_come_first_and_every_round_has_every_cell() -> None:
 
 
 def test_a_plan_survives_json() -> None:
-    made = with_extra(plan(), ["hot"])
+    made = replace(with_extra(plan(), ["hot"]), until=Until("dtime1_ms", 5, 20))
     assert from_json(json.loads(json.dumps(as_json(made)))) == made
 
 
@@ -136,6 +137,48 @@ def test_trials_that_are_not_ok_get_a_successor(run: Run) -> None:
     assert verdicts["cold", "ok"] == verdicts["hot", "ok"] == 3
     assert sum(n for (_, verdict), n in verdicts.items() if verdict == "invalid") == 2
     assert len(runner.load_plan(folder).trials) == 10
+
+
+def test_adaptive_stop_goes_on_where_the_median_is_unsure_and_only_there(run: Run) -> None:
+    lab = SyntheticLab()
+    scattered = iter([10, 90, 20, 80, 30, 70, 40, 60] + [50] * 40)
+
+    def knobs(settings: CellSettings, _faults: object) -> Knobs:
+        return Knobs(dtime1_ms=next(scattered)) if settings.mode == "cold" else Knobs()
+
+    lab.knobs = knobs
+    made = replace(plan(warmup=0), until=Until("dtime1_ms", 20, 40))
+    code, folder = run(made, lab)
+    assert code == 0
+    ok = Counter(r["cell"] for r in rows(folder))
+    assert ok["hot"] == 3
+    assert 8 < ok["cold"] < 40
+    assert runner.load_plan(folder).until == made.until
+
+
+def test_adaptive_stop_ends_at_its_cap_and_at_once_where_nothing_scatters(run: Run) -> None:
+    values = iter([10, 130, 20, 120, 30, 110, 40, 100, 50] * 2)
+    lab = SyntheticLab()
+    lab.knobs = lambda *_: Knobs(dtime1_ms=next(values))
+    code, folder = run(replace(plan(cell("cold")), until=Until("dtime1_ms", 1, 9)), lab)
+    assert code == 0
+    assert len(rows(folder)) == 9
+    code, folder = run(replace(plan(cell("cold")), until=Until("false_alarms", 1, 9)), lab)
+    assert len(rows(folder)) == 3
+
+
+def test_jitter_is_drawn_from_the_trials_seed_and_one_moment_stays_one() -> None:
+    faults = (
+        FaultSpec("crash", "master", 10, jitter_ms=50),
+        FaultSpec("link-cut", "fe1-fe2", 10, jitter_ms=50),
+        FaultSpec("hang", "ce2", 300),
+    )
+    once, again, other = drawn(faults, 7), drawn(faults, 7), drawn(faults, 8)
+    assert once == again
+    assert once[0].at_ms == once[1].at_ms != other[0].at_ms
+    assert all(10 <= made[0].at_ms <= 60 for made in (once, other))
+    assert [f.at_ms for f in (once[2], other[2])] == [300, 300]
+    assert all(f.jitter_ms == 0 for f in once)
 
 
 def test_too_many_invalid_trials_end_with_3_at_the_cap(run: Run) -> None:

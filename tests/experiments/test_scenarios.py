@@ -47,13 +47,13 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     return put
 
 
-def test_shipped_scenarios_are_well_formed_and_know_their_topology() -> None:
-    from experiments.cli import _topology
+def test_shipped_scenarios_are_well_formed_and_know_theirtopology_of() -> None:
+    from experiments.verbs.run import topology_of
 
     assert {"quickstart", "failures"} <= set(available())
     for name in available():
         scenario = load_scenario(name)
-        assert _topology(scenario).name == scenario.content.topology
+        assert topology_of(scenario).name == scenario.content.topology
         assert all(cell.trials >= 10 for cell in scenario.cells), name
 
 

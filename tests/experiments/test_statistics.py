@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from experiments.statistics import loss_upper_bound, summarise
+from experiments.statistics import cliffs_delta, compare, loss_upper_bound, summarise
 
 
 def test_summary_of_known_values() -> None:
@@ -46,3 +48,37 @@ def test_rule_of_three() -> None:
     assert loss_upper_bound(3000, 0) == pytest.approx(0.001)
     assert loss_upper_bound(3000, 1) is None
     assert loss_upper_bound(0, 0) is None
+
+
+def brute_delta(a: list[int], b: list[int]) -> float:
+    return sum((y > x) - (y < x) for x in a for y in b) / (len(a) * len(b))
+
+
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=12),
+    st.lists(st.integers(0, 9), min_size=1, max_size=12),
+)
+def test_cliffs_delta_is_what_counting_all_pairs_gives(a: list[int], b: list[int]) -> None:
+    first, second = np.array(a, float), np.array(b, float)
+    assert cliffs_delta(first, second) == pytest.approx(brute_delta(a, b))
+
+
+def test_a_shift_is_found_and_no_shift_is_not_invented() -> None:
+    rng = np.random.default_rng(3)
+    first, second = rng.normal(20, 2, 30), rng.normal(26, 2, 30)
+    shift = compare(first, second, 1)
+    assert shift.differs
+    assert shift.size == "large"
+    assert shift.interval is not None
+    assert shift.interval[0] <= shift.difference <= shift.interval[1]
+    assert shift.hodges_lehmann == pytest.approx(6, abs=1.5)
+    same = compare(first, first, 1)
+    assert not same.differs
+    assert (same.difference, same.cliffs_delta, same.size) == (0, 0, "negligible")
+    assert compare(first, second, 1) == shift, "seeded: the same runs compare alike"
+
+
+def test_too_few_values_have_no_interval_and_none_cannot_be_compared() -> None:
+    assert compare([1, 2], [3, 4], 1).differs is None
+    with pytest.raises(ValueError, match="nothing"):
+        compare([None], [1], 1)

@@ -192,6 +192,54 @@ def test_invariant_5_ha_event_once_per_ce(make: Make) -> None:
     assert "fe1 sent PrimaryCEChanged 2 times to ce2" in outcome.reasons[0]
 
 
+def relive(folder: Path, fe: str, lost_ms: float, last: str) -> None:
+    """Write into the records that ce2 lost this FE and got it back so long after the failover."""
+    path = folder / "lab.journal.jsonl"
+    fault = next(json.loads(x) for x in path.read_text().splitlines() if '"fault"' in x)
+    at = fault["before_ns"] + int(lost_ms * 1e6)
+    with (folder / f"{fe}.journal.jsonl").open("a") as file:
+        for line in (
+            {"t": at, "node": fe, "event": "detect", "ce": "ce2", "source": "heartbeat"},
+            {"t": at + 100, "node": fe, "event": "master", "ce": "ce2", "last": last},
+        ):
+            file.write(json.dumps(line) + "\n")
+    with (folder / "ce2.journal.jsonl").open("a") as file:
+        taken = {"t": at + 900, "node": "ce2", "event": "takeover", "fe": fe, "last": last}
+        file.write(json.dumps(taken) + "\n")
+
+
+@pytest.mark.parametrize(("last", "verdict"), [("ce2", "ok"), ("ce1", "violated")])
+def test_invariant_5_the_last_one_is_the_last_one_had_not_the_first(
+    make: Make, last: str, verdict: str
+) -> None:
+    """A master that is lost and found again was the last one before itself."""
+    outcome = make(change=lambda folder: relive(folder, "fe2", 200, last))
+    assert outcome.verdict == verdict, outcome.reasons
+
+
+def backlog(folder: Path) -> None:
+    """fe1's old master seems to beat on after 300 ms of silence: what had come meanwhile."""
+    path = folder / "beacon-fe1.npy"
+    beats = np.load(path)
+    new = beats[beats["destination"] >> 15 & 3 == 2]
+    old = beats[beats["destination"] >> 15 & 3 == 1]
+    late = old[-4:].copy()
+    late["at_ns"] = new["at_ns"].min() - np.array([9, 8, 7, 6], "i8") * 1_000_000
+    late["added"] = 1
+    np.save(path, np.concatenate((old, late, new)))
+
+
+@pytest.mark.parametrize(("target", "verdict"), [("fe1", "ok"), ("master", "disagree")])
+def test_an_fe_that_thaws_may_carry_out_what_came_meanwhile(
+    make: Make, target: str, verdict: str
+) -> None:
+    knobs = Knobs(dtime1_ms=300, source="heartbeat")
+    outcome = make(knobs, "hang", 300, target=target, change=backlog)
+    assert outcome.verdict == verdict, outcome.reasons
+    if target == "fe1":
+        assert outcome.control_outage_ms == pytest.approx(306, abs=8), "the silence, not the gap"
+
+
 def test_invariant_5_the_new_master_is_told_the_true_last_one(make: Make) -> None:
     def lie(folder: Path) -> None:
         path = folder / "ce2.journal.jsonl"

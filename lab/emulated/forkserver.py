@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import logging
 import os
 import select
 import signal
@@ -372,6 +373,8 @@ def _child(request: _Request, log: int) -> None:
     # Line by line: what a killed process said last is what one wants to read.
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    # To the process' own log, whatever the program that forked the server had set up.
+    logging.root.handlers[:] = [logging.StreamHandler(sys.stderr)]
     Path("/proc/self/comm").write_text(request.name)  # what ps shows; the kernel cuts it at 15
     enter(request.namespace_pid, "net", "mnt")
     if request.fifo is not None:

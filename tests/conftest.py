@@ -1,0 +1,48 @@
+"""Tests on real time (`lab`, `kernel`) that fail while the machine stood still are run again.
+
+The lab judges its own trials the same way: a machine that stood still makes a trial `invalid`, and
+it is repeated. A test that fails on a machine that ran is never repeated.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+import pytest
+
+from tests.standstill import Watch
+
+RERUNS = 2
+ON_REAL_TIME = ("lab", "kernel")
+
+_watch = pytest.StashKey[Watch]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    timed = [item for item in items if any(map(item.get_closest_marker, ON_REAL_TIME))]
+    if not timed or config.option.collectonly:
+        return
+    watch = config.stash[_watch] = Watch()
+    for item in timed:
+        item.add_marker(
+            pytest.mark.flaky(reruns=RERUNS, condition=partial(_stood_still, item, watch))
+        )
+
+
+_begun = pytest.StashKey[int]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    item.stash[_begun] = time.monotonic_ns()
+
+
+def _stood_still(item: pytest.Item, watch: Watch) -> bool:
+    return watch.since(item.stash[_begun])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    watch = config.stash.get(_watch, None)
+    if watch is not None:
+        watch.stop()

@@ -1,0 +1,65 @@
+"""The rule for tests on a machine that stood still: seen when it is so, and only then."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.standstill import Watch
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    watch = Watch()
+    yield watch
+    watch.stop()
+
+
+def test_a_watch_that_was_itself_stopped_knows_it(watch: Watch) -> None:
+    begun = time.monotonic_ns()
+    for _ in range(100):  # until it is sure to have woken once before it was stopped
+        os.kill(watch.pid, signal.SIGSTOP)
+        time.sleep(0.05)
+        os.kill(watch.pid, signal.SIGCONT)
+        time.sleep(0.01)
+        if watch.since(begun):
+            break
+    assert watch.since(begun)
+    assert watch.count >= 1
+    assert not watch.since(time.monotonic_ns() + 10**12)
+
+
+@pytest.mark.parametrize(("stood_still", "runs"), [(True, 3), (False, 1)])
+def test_only_a_standstill_lets_a_failed_test_run_again(
+    tmp_path: Path, stood_still: bool, runs: int
+) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\nimport tests.conftest as rule\n"
+        f"rule._stood_still = lambda item, watch: {stood_still}\n"
+        "@pytest.mark.lab\n"
+        "def test_fails():\n"
+        f"    print(file=open({str(tmp_path / 'runs')!r}, 'a'))\n"
+        "    assert False\n"
+    )
+    done = subprocess.run(
+        [
+            *[sys.executable, "-m", "pytest", "-s", "-c", ROOT / "pyproject.toml"],
+            *["-p", "tests.conftest", "-p", "no:cacheprovider", tmp_path / "test_it.py"],
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (tmp_path / "runs").read_text() == "\n" * runs, done.stdout
+    assert done.returncode == 1

@@ -19,6 +19,7 @@ from typing import Any
 from experiments import folders, laboratory, results, runner
 from experiments.expectations import Checked
 from experiments.junit import as_junit
+from experiments.laboratory import Laboratory
 from experiments.measures.records import Limits
 from experiments.measures.verdict import Outcome
 from experiments.plan import Plan
@@ -84,6 +85,7 @@ class Campaign:
     manifest: dict[str, Any] = field(default_factory=dict)
     pcap: bool = False
     as_json: bool = False
+    laboratory: Laboratory = "emulated"
 
     def run(self) -> int:
         """Called inside the sandbox: measure, keep, report. Every error is one line."""
@@ -115,7 +117,7 @@ class Campaign:
         return int(code or finished.exit_code)
 
     def _measure(self, outcomes: list[Outcome]) -> None:
-        lab = laboratory.open_lab(self.topology, self.folder, self.pcap)
+        lab = laboratory.open_lab(self.topology, self.folder, self.pcap, self.laboratory)
         try:
             with watcher(len(self.plan.trials)) as progress:
                 setting = runner.Setting(self.folder, self.topology, self.limits)
@@ -146,12 +148,18 @@ def _now() -> str:
 
 
 def new_manifest(
-    plan: Plan, question: str, limits: Limits, figures: Sequence[str], document: str
+    plan: Plan,
+    question: str,
+    limits: Limits,
+    figures: Sequence[str],
+    document: str,
+    laboratory: Laboratory = "emulated",
 ) -> dict[str, Any]:
     """What a reader of the folder needs to know, before the first trial."""
     return {
         "scenario": plan.scenario,
         "question": question,
+        "laboratory": laboratory,
         "topology": plan.topology,
         "seed": plan.seed,
         "limits": asdict(limits),

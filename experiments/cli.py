@@ -118,6 +118,39 @@ def run(
 
 
 @app.command(
+    epilog="Example: ceha simulate quickstart --trials 1. Exit codes: as ceha run. It goes on with "
+    "ceha run --resume, and one trial of it again is ceha run --replay."
+)
+def simulate(
+    scenario: Annotated[
+        str, typer.Argument(help="Name (see `ceha scenarios`) or path of a YAML file.")
+    ],
+    trials: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Trials per cell, instead of the file's.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="CELL", help="Only this cell; may be repeated.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**32 - 1, help="Instead of the file's.")
+    ] = None,
+    topology: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Instead of the file's: a name, or a path (YAML, GraphML, GML)."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a scenario in virtual time: the same cores and records, no network, no root."""
+    with _one_line_errors():
+        from experiments.verbs.run import Wishes, fresh
+
+        chosen = tuple(only or ())
+        fresh(scenario, Wishes(trials, chosen, seed, topology, as_json=as_json, simulated=True))
+
+
+@app.command(
     epilog="Example: ceha ladder latest/7 --picture ladder.svg. Exit codes: 0 done; 2 no such "
     "trial, or its records cannot be read."
 )

@@ -1,16 +1,19 @@
 """Where trials run: the one place that knows which back end is in use.
 
 The emulated lab lives in a sandbox (DESIGN section 1): `inside` runs the campaign in it, so that
-whatever ends this process, the kernel removes all of the lab.
+whatever ends this process, the kernel removes all of the lab. The simulated one needs no place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from lab.backend import Lab
 from topologies.model import Topology
+
+Laboratory = Literal["emulated", "simulated"]
 
 
 def inside(entry: Callable[[], int]) -> int:
@@ -20,8 +23,12 @@ def inside(entry: Callable[[], int]) -> int:
     return sandbox.run(entry)
 
 
-def open_lab(topology: Topology, folder: Path, pcap: bool) -> Lab:
+def open_lab(topology: Topology, folder: Path, pcap: bool, laboratory: Laboratory) -> Lab:
     """Boot the topology. LabError if that fails."""
+    if laboratory == "simulated":
+        from lab.simulated.lab import SimulatedLab
+
+        return SimulatedLab(topology)
     from lab.emulated.lab import EmulatedLab
 
     return EmulatedLab(topology, folder, pcap=pcap) if pcap else EmulatedLab(topology, folder)

@@ -166,7 +166,7 @@ def _one(plan: Plan, planned: PlannedTrial, lab: Lab, setting: Setting) -> tuple
     try:
         place.mkdir(parents=True)
         try:
-            lab.prepare(cell.settings, place)
+            lab.prepare(cell.settings, place, planned.seed)
             faults = drawn(cell.faults, planned.seed)
             records = lab.trial(faults, cell.calibrate_ms, cell.observe_ms)
             description = replace(

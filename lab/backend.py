@@ -97,9 +97,10 @@ class TrialRecords:
 class Lab(Protocol):
     """A running laboratory."""
 
-    def prepare(self, settings: CellSettings, folder: Path) -> None:
+    def prepare(self, settings: CellSettings, folder: Path, seed: int = 0) -> None:
         """Start fresh FE and CE processes with these settings, journals under `folder`, and
-        return when every FE has a master that is ready and beats. LabError after a budget."""
+        return when every FE has a master that is ready and beats. LabError after a budget.
+        `seed`: the trial's; only a laboratory in virtual time draws its chance from it."""
 
     def trial(
         self, faults: tuple[FaultSpec, ...], calibrate_ms: float, observe_ms: float

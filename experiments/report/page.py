@@ -77,6 +77,7 @@ def _values(finished: Finished, pictures: list[dict[str, str]]) -> dict[str, Any
         "scenario": finished.plan.scenario,
         "question": manifest.get("question", ""),
         "run": finished.folder.name,
+        "simulated": manifest.get("laboratory") == "simulated",
         "topology": finished.plan.topology,
         "seed": finished.plan.seed,
         "state": manifest.get("state", ""),

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
 from experiments import folders, laboratory, runner
 from experiments.campaign import Campaign, new_manifest
 from experiments.expectations import METRICS
+from experiments.laboratory import Laboratory
 from experiments.measures.records import Limits
 from experiments.plan import Plan, Until, make_plan, replayed
 from experiments.plan import as_json as plan_json
 from experiments.scenario import Scenario, load_scenario
+from experiments.simulation import refuse_what_cannot
 from experiments.verbs.ladder import find_trial
 from lab.cli import EXIT_USAGE, fail
 from topologies.document import suggestion
@@ -46,6 +48,7 @@ class Wishes:
     dry_run: bool = False
     pcap: bool = False
     as_json: bool = False
+    simulated: bool = False
 
     @property
     def choose(self) -> bool:
@@ -53,7 +56,7 @@ class Wishes:
         return any(
             getattr(self, f.name) not in (None, (), [], False)
             for f in fields(self)
-            if f.name not in ("pcap", "as_json")
+            if f.name not in ("pcap", "as_json", "simulated")
         )
 
 
@@ -66,20 +69,24 @@ def fresh(scenario: str, wishes: Wishes) -> None:
     if wishes.dry_run:
         show_plan(plan, len(chosen.of_kind("fe")), wishes.as_json)
         return
+    where: Laboratory = "emulated"
+    if wishes.simulated:
+        where = "simulated"
+        plan = refuse_what_cannot(plan, chosen, bool(wishes.only))
     content = loaded.content
     limits = Limits(**content.limits.model_dump())
-    folder = folders.create(plan.scenario)
+    folder = folders.create(plan.scenario + ("-simulated" if wishes.simulated else ""))
     written = loaded.document.path.read_text()
-    manifest = new_manifest(plan, content.question, limits, content.figures, written)
+    manifest = new_manifest(plan, content.question, limits, content.figures, written, where)
     folders.write_json(folder / "manifest.json", manifest)
     runner.start(folder, plan)
-    fes = len(chosen.of_kind("fe"))
+    takes = f"about {duration(estimate_s(plan, len(chosen.of_kind('fe'))))}"
     typer.echo(
         f"{plan.scenario}: {content.question}\n{len(plan.trials)} trials in {len(plan.cells)}"
-        f" cells, about {duration(estimate_s(plan, fes))}, in {folder}",
+        f" cells, {'in virtual time' if wishes.simulated else takes}, in {folder}",
         err=True,
     )
-    _inside(Campaign(folder, plan, chosen, limits, manifest, wishes.pcap, wishes.as_json))
+    _inside(Campaign(folder, plan, chosen, limits, manifest, wishes.pcap, wishes.as_json, where))
 
 
 def resume(name: str, pcap: bool, as_json: bool) -> NoReturn:
@@ -89,7 +96,7 @@ def resume(name: str, pcap: bool, as_json: bool) -> NoReturn:
     manifest = folders.read_json(folder / "manifest.json")
     limits = Limits(**manifest["limits"])
     topology = load_topology(plan.topology)
-    _inside(Campaign(folder, plan, topology, limits, manifest, pcap, as_json))
+    _inside(Campaign(folder, plan, topology, limits, manifest, pcap, as_json, _where(manifest)))
 
 
 def replay(place: str, pcap: bool, as_json: bool) -> NoReturn:
@@ -101,7 +108,7 @@ def replay(place: str, pcap: bool, as_json: bool) -> NoReturn:
     question = f"Trial {trial.number} of {old.name} again: {before['question']}"
     folder = folders.create(f"{plan.scenario}-replay")
     figures, document = before["figures"], before["document"]
-    manifest = new_manifest(again, question, limits, figures, document)
+    manifest = new_manifest(again, question, limits, figures, document, _where(before))
     manifest |= {"replay_of": f"{old.name}/{trial.number}"}
     folders.write_json(folder / "manifest.json", manifest)
     runner.start(folder, again)
@@ -110,7 +117,7 @@ def replay(place: str, pcap: bool, as_json: bool) -> NoReturn:
         err=True,
     )
     topology = load_topology(plan.topology)
-    _inside(Campaign(folder, again, topology, limits, manifest, pcap, as_json))
+    _inside(Campaign(folder, again, topology, limits, manifest, pcap, as_json, _where(before)))
 
 
 def topology_of(scenario: Scenario, instead: str | None = None) -> Topology:
@@ -194,5 +201,11 @@ def show_plan(plan: Plan, fes: int, as_json: bool) -> None:
         )
 
 
+def _where(manifest: Mapping[str, Any]) -> Laboratory:
+    return "simulated" if manifest.get("laboratory") == "simulated" else "emulated"
+
+
 def _inside(campaign: Campaign) -> NoReturn:
+    if campaign.laboratory == "simulated":
+        raise typer.Exit(campaign.run())
     raise typer.Exit(laboratory.inside(campaign.run))

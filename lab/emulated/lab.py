@@ -69,7 +69,7 @@ class EmulatedLab:
             raise LabError("nothing is prepared: prepare() comes before trial()")
         return self._element
 
-    def prepare(self, settings: CellSettings, folder: Path) -> None:
+    def prepare(self, settings: CellSettings, folder: Path, seed: int = 0) -> None:
         """See lab.backend.Lab. Journals, logs and records go into `folder`."""
         if not 0 <= settings.routes <= MAX_ROUTES:
             raise LabError(f"routes {settings.routes} is outside 0..{MAX_ROUTES}")

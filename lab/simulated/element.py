@@ -5,8 +5,7 @@ them. Configurations are the emulated lab's own (`config_for`), so both run the 
 from __future__ import annotations
 
 import functools
-import ipaddress
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +17,21 @@ from fe_datapath.config import FeConfig
 from fe_datapath.datapath import PortState
 from fe_datapath.element import ForwardingElement
 from fe_datapath.fake import FakeDatapath
+from forces.effects import Deliver
 from forces.events import LinkChanged
 from lab.backend import CellSettings, LabError
 from lab.emulated.config_for import ces_in_use, config_for
+from lab.simulated.dataplane import DataPlane
 from lab.simulated.honesty import Honesty
 from lab.simulated.network import Manners, Network
 from lab.simulated.process import Process, Watcher
 from lab.simulated.world import World
-from topologies.model import Endpoint, Link, Node, Topology
+from topologies.model import Link, Node, Topology
 
 LINK_EVENT_MS = 0.3
 """From a carrier's loss to the FE's reading of it (docs: platform, 0.3 ms at p50)."""
 START_MS = 2.0
 """From the start of a process to its first act; CEs come first, as in the lab."""
-MAX_HOPS = 64
 
 _FE_CONFIG: TypeAdapter[FeConfig] = TypeAdapter(FeConfig)
 _CE_CONFIG: TypeAdapter[CeConfig] = TypeAdapter(CeConfig)
@@ -66,29 +66,18 @@ class NetworkElement:
         self.honesty = Honesty(world.rng, honest_share)
         self.network = Network(world, manners, self.honesty)
         self.processes: dict[str, Process] = {}
-        self.link_down: dict[str, int] = {}
-        """Link -> how many faults hold it down."""
-        self.silent_links: set[str] = set()
+        self.data = DataPlane(topology, self._datapath_of)
         self.ces: tuple[Node, ...] = ces_in_use(topology, settings)
         self.fes: tuple[Node, ...] = topology.of_kind("fe")
         self._configs = _configs(topology, settings)
-        self._port_at = {
-            (end.node, end.port): (link, other)
-            for link in topology.links
-            for end, other in ((link.a, link.b), (link.b, link.a))
-        }
-        self._interface = {
-            (end.node, end.port): end for link in topology.links for end in (link.a, link.b)
-        }
         ids = {node.id for node in (*self.ces, *self.fes)}
         ce_ids = {node.id for node in self.ces}
         for node in self.ces:
             peers = frozenset(ids - {node.id})
             self._add(node, functools.partial(self._controller, node), peers, True, None)
         for node in self.fes:
-            config = self._fe_config(node)
-            datapath = FakeDatapath(config.ports)
-            make = functools.partial(self._forwarding_element, node, datapath)
+            datapath = FakeDatapath(self._fe_config(node).ports)
+            make = functools.partial(self._forwarding_element, node)
             self._add(node, make, frozenset(ce_ids), False, datapath)
         for process in self.processes.values():
             process.watchers.extend(watchers)
@@ -115,8 +104,9 @@ class NetworkElement:
         assert isinstance(config, CeConfig)
         return Controller(config)
 
-    def _forwarding_element(self, node: Node, datapath: FakeDatapath) -> ForwardingElement:
+    def _forwarding_element(self, node: Node) -> ForwardingElement:
         """What `fe_datapath.main` does, without a loop: the datapath's start waits for nothing."""
+        datapath = self.datapath(node.name)
         starting = datapath.start(lambda state, at_ns: self._link_event(node.name, state))
         try:
             starting.send(None)
@@ -130,6 +120,15 @@ class NetworkElement:
             rng_seed=self.world.rng.getrandbits(32),
             found=datapath.found(),
         )
+
+    def datapath(self, fe: str) -> FakeDatapath:
+        datapath = self.processes[fe].datapath
+        assert datapath is not None, f"{fe} is an FE"
+        return datapath
+
+    def _datapath_of(self, node: str) -> FakeDatapath | None:
+        process = self.processes.get(node)
+        return None if process is None else process.datapath
 
     def start(self) -> None:
         """CEs, and then FEs; whether they are ready is another question."""
@@ -192,6 +191,12 @@ class NetworkElement:
             if self.processes[fe.name].alive and not self.fe(fe.name).ha.associated(ce.id)
         ]
 
+    def ask(self, name: str, command: str, arguments: Mapping[str, Any]) -> Any:
+        """What a core answers at once; None if it does not."""
+        answers: list[Deliver] = []
+        self.processes[name].command(command, arguments, answers.append)
+        return answers[0].value if answers else None
+
     # What can be done to it
 
     def crash(self, name: str) -> None:
@@ -203,22 +208,34 @@ class NetworkElement:
             process.start()
 
     def link(self, name: str) -> Link:
-        for link in self.topology.links:
-            if link.name == name:
-                return link
-        raise LabError(f"{self.topology.name} has no link {name!r}")
+        try:
+            return self.data.link(name)
+        except KeyError:
+            raise LabError(f"{self.topology.name} has no link {name!r}") from None
+
+    def empty(self, fe: str) -> None:
+        """As after a reboot of its machine: nothing is left of what it forwarded by."""
+        process = self.processes[fe]
+        assert not process.alive, f"{fe} is running"
+        process.datapath = FakeDatapath(self._fe_config(self.topology.node(fe)).ports)
+        for name in self.data.down:
+            link = self.link(name)
+            for end in (link.a, link.b):
+                if end.node == fe:
+                    process.datapath.set_carrier(end.port, False, self.world.now)
 
     def cut_link(self, name: str) -> None:
         link = self.link(name)
-        self.link_down[name] = self.link_down.get(name, 0) + 1
-        if self.link_down[name] == 1:
+        self.data.down[name] += 1
+        if self.data.down[name] == 1:
             self._carrier(link, False)
 
     def mend_link(self, name: str) -> None:
-        self.link_down[name] = self.link_down.get(name, 0) - 1
-        if self.link_down[name] <= 0:
-            del self.link_down[name]
-            self._carrier(self.link(name), True)
+        link = self.link(name)
+        self.data.down[name] -= 1
+        if self.data.down[name] <= 0:
+            del self.data.down[name]
+            self._carrier(link, True)
 
     def _carrier(self, link: Link, up: bool) -> None:
         for end in (link.a, link.b):
@@ -262,67 +279,3 @@ class NetworkElement:
             self.network.block(*pair)
         else:
             self.network.unblock(*pair)
-
-    # Where packets go
-
-    def flow_arrives(self, source: str, destination: str, address: str) -> bool:
-        """Follow a packet hop by hop through the datapaths as they are now."""
-        wanted = int(ipaddress.IPv4Address(address))
-        here, out = source, 1
-        for _ in range(MAX_HOPS):
-            link, other = self._port_at[here, out]
-            if link.name in self.link_down or link.name in self.silent_links:
-                return False
-            here = other.node
-            if here == destination:
-                return True
-            process = self.processes.get(here)
-            if process is None or process.datapath is None or not process.datapath.forwarding:
-                return False
-            port = self._out_port(here, process.datapath, wanted)
-            if port is None:
-                return False
-            out = port
-        return False
-
-    def _out_port(self, fe: str, datapath: FakeDatapath, wanted: int) -> int | None:
-        """Longest prefix first; the kernel's connected routes are among them."""
-        connected = self._connected(fe)
-        for length in range(32, -1, -1):
-            network = wanted >> (32 - length) << (32 - length) if length else 0
-            hop = datapath.lookup((network.to_bytes(4), length))
-            if hop is not None:
-                return hop
-            port = connected.get((network, length))
-            if port is not None:
-                return port
-        return None
-
-    @functools.lru_cache(maxsize=1024)  # noqa: B019 - lives as long as its NE
-    def _connected(self, fe: str) -> dict[tuple[int, int], int]:
-        found = {}
-        for (node, port), end in self._interface.items():
-            if node == fe:
-                for address in end.addresses:
-                    network = ipaddress.IPv4Interface(address).network
-                    found[int(network.network_address), network.prefixlen] = port
-        return found
-
-    def flows(self) -> Sequence[tuple[str, str, str, str, str]]:
-        """(flow, direction, from, to, address) of every probe's way."""
-        ways = []
-        for flow in self.topology.flows:
-            ways.append((flow.name, "fwd", flow.source, flow.destination, flow.destination_address))
-            ways.append((flow.name, "rev", flow.destination, flow.source, flow.source_address))
-        return ways
-
-    def broken_flows(self) -> list[str]:
-        return [
-            f"{name} {direction}"
-            for name, direction, source, destination, address in self.flows()
-            if not self.flow_arrives(source, destination, address)
-        ]
-
-
-def end_at(link: Link, node: str) -> Endpoint:
-    return link.a if link.a.node == node else link.b

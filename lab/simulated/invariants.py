@@ -18,11 +18,10 @@ from forces.effects import Effect, Journal, Program, Send
 from forces.events import Event, MessageReceived
 from forces.header import MessageType
 from forces.paths import FullData
+from lab.simulated.dataplane import is_beacon
 from lab.simulated.element import NetworkElement
 from lab.simulated.process import Process
 from lab.simulated.world import NS_PER_MS
-
-BEACON_PREFIXES = (b"\xc6\x12", b"\xc6\x13")
 
 
 class Violation(Exception):
@@ -80,14 +79,12 @@ class Invariants:
     def programmed(self, process: Process, program: Program) -> None:
         if not self._judge_flows:
             return
-        if all(
-            isinstance(c, SetRoute) and c.prefix[:2] in BEACON_PREFIXES for c in program.changes
-        ):
+        if all(isinstance(c, SetRoute) and is_beacon(c.prefix) for c in program.changes):
             return
         if any(isinstance(c, SetForwarding) and not c.on for c in program.changes):
             self._whole = False  # by CEFTI's end: 4 has judged it
             return
-        broken = self.ne.broken_flows()
+        broken = self.ne.data.broken()
         if broken and self._whole:
             self.fail(
                 3, f"{process.name} broke {', '.join(broken)} ({len(program.changes)} changes)"
@@ -205,7 +202,7 @@ class Invariants:
         missing = self.ne.not_ready() + self.ne.lacking_backups() or self._tables()
         if missing or not self._one_picture():
             return missing
-        return [f"{flow} is broken" for flow in self.ne.broken_flows()]
+        return [f"{flow} is broken" for flow in self.ne.data.broken()]
 
     def _one_picture(self) -> bool:
         """Somebody knows all ports. FEs that took different masters and keep no standby
@@ -229,7 +226,7 @@ class Invariants:
                 (row[:4], row[4]): int.from_bytes(row[8:])
                 for row in tables.confirmed[Table.PREFIXES].values()
             }
-            real = {key: hop for key, hop in datapath.routes().items() if not _is_beacon(key[0])}
+            real = {key: hop for key, hop in datapath.routes().items() if not is_beacon(key[0])}
             hops = set(datapath.nexthops()) ^ set(tables.confirmed[Table.NEXT_HOPS])
             if real != wanted or hops:
                 stray, lost = len(real.keys() - wanted.keys()), len(wanted.keys() - real.keys())
@@ -248,7 +245,3 @@ class Invariants:
         pairs = len(self.ne.ces) * (len(self.ne.fes) + len(self.ne.ces))
         if len(self.ne.network.sides) > 2 * pairs:
             self.fail(8, f"{len(self.ne.network.sides)} ends of associations")
-
-
-def _is_beacon(prefix: bytes) -> bool:
-    return prefix[:2] in BEACON_PREFIXES

@@ -100,6 +100,8 @@ class Network:
         """(from, to) -> how many faults block this direction."""
         self.slow: dict[int, float] = {}
         """Node -> ms added to whatever it sends or is sent."""
+        self.lossy: dict[int, float] = {}
+        """Node -> share of the packets lost on its control link, either way."""
         self.on_delivery: Callable[[Message], None] | None = None
 
     # Faults
@@ -160,6 +162,22 @@ class Network:
 
     # On the way
 
+    def _loss(self, sender: int, receiver: int) -> float:
+        """Share of packets that one of the links on the way loses."""
+        passed = 1.0 - self.manners.loss
+        for node in (sender, receiver):
+            passed *= 1.0 - self.lossy.get(node, 0.0)
+        return 1.0 - passed
+
+    def _repeated(self, lost: float) -> int:
+        """How much later a lost packet arrives, in ns: its copies may be lost too."""
+        wait_ms = self.manners.rto_ms
+        late_ms = wait_ms
+        while lost > self.manners.loss and self.world.rng.random() < lost:
+            wait_ms = min(2 * wait_ms, self.manners.retransmission_limit_ms)
+            late_ms += wait_ms
+        return round(late_ms * NS_PER_MS)
+
     def _delay_ns(self, a: int, b: int) -> int:
         manners = self.manners
         delay_ms = manners.delay_ms + manners.jitter_ms * self.world.rng.random()
@@ -180,6 +198,9 @@ class Network:
         """The first packet of a connection arrives, or does not."""
         owner, peer = side.owner, side.peer
         if self.dialling.get((owner, peer)) is not side:
+            return
+        if self.lossy and self.world.rng.random() < self._loss(owner, peer):
+            self.world.after_ms(self.manners.rto_ms, self._knock, side)
             return
         there = self.nodes.get(peer)
         heard = self.passes(owner, peer) and self.passes(peer, owner)
@@ -233,10 +254,11 @@ class Network:
             self._watch(side)
             return
         at_ns = self._arrival(owner, peer)
-        if self.manners.loss and world.rng.random() < self.manners.loss:
+        lost = self._loss(owner, peer) if self.lossy else self.manners.loss
+        if lost and world.rng.random() < lost:
             if channel is not Channel.HP:
                 return
-            at_ns += round(self.manners.rto_ms * NS_PER_MS)
+            at_ns += self._repeated(lost)
         at_ns = side.last_arrival[channel] = max(at_ns, side.last_arrival[channel])
         world.at(at_ns, self._arrive, side, channel, message)
 

@@ -56,7 +56,7 @@ class Watcher(Protocol):
         """After a core handled an event (None: it started), before its effects take place."""
 
     def programmed(self, process: Process, program: Program) -> None:
-        """A program has been carried out in the datapath."""
+        """A program has been carried out: `process.datapath.applied` are the changes made."""
 
 
 class Process:
@@ -251,9 +251,9 @@ class Process:
             return
         assert self.datapath is not None, "only FEs program"
         failures = self.datapath.apply_now(program.changes, program.stop_on_failure)
-        self.datapath.applied.clear()
         for watcher in self.watchers:
             watcher.programmed(self, program)
+        self.datapath.applied.clear()
         self._programs.popleft()
         if self._programs:
             self._begin_program()

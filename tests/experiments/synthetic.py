@@ -80,7 +80,7 @@ class SyntheticLab:
     trials: int = 0
     closed: bool = False
 
-    def prepare(self, settings: CellSettings, folder: Path) -> None:
+    def prepare(self, settings: CellSettings, folder: Path, seed: int = 0) -> None:
         self.settings, self.folder = settings, folder
 
     def trial(

@@ -80,6 +80,8 @@ class CeConfig:
     redirect_pps: int = 1000
     """Packets a second that the image of a port may send."""
     redirect_burst: int = 200
+    guard: bool = False
+    """A process beside this one aborts its associations when it dies (forces/io/guard.py)."""
     tml: Literal["auto", "sctp", "usrsctp", "usrsctp-udp", "tcp"] = "auto"
     journal: str = ""
     api_socket: str = ""

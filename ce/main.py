@@ -16,15 +16,16 @@ from ce.taps import Taps
 from forces.effects import FollowPort, InjectPacket
 from forces.io.api import serve_api
 from forces.io.driver import Driver
+from forces.io.guard import Guard
 from forces.io.journal import JournalWriter
 from forces.io.process import run_core
-from forces.io.select_tml import make_tml
+from forces.io.select_tml import TmlUnavailable, make_guard, make_tml
 from forces.io.tml import TmlConfig
 
 EXIT_USAGE = 2
 
 
-async def start_ce(config: CeConfig, closing: AsyncExitStack) -> Driver:
+async def start_ce(config: CeConfig, closing: AsyncExitStack, guard: Guard | None = None) -> Driver:
     """Open everything; what has to be closed goes to `closing`. ValueError or OSError, with one
     sentence, for what cannot be."""
     core = Controller(config)
@@ -35,6 +36,7 @@ async def start_ce(config: CeConfig, closing: AsyncExitStack) -> Driver:
             peers={peer.id: peer.address for peer in config.fes},
             listen=True,
         ),
+        guard,
     )
     journal = JournalWriter(config.journal or None, config.name)
     taps: Taps | None = None
@@ -57,10 +59,15 @@ async def start_ce(config: CeConfig, closing: AsyncExitStack) -> Driver:
 
 def run_ce(config: CeConfig) -> int:
     """Run until SIGTERM or SIGINT; exit codes: 0 stopped, 2 could not start, 70 a bug of ours."""
+    try:
+        guard = make_guard(config.tml, config.control_address) if config.guard else None
+    except TmlUnavailable as error:
+        print(f"{config.name}: {error}", file=sys.stderr)
+        return EXIT_USAGE
 
     async def start(closing: AsyncExitStack) -> None:
         try:
-            await start_ce(config, closing)
+            await start_ce(config, closing, guard)
         except ValueError as error:
             raise OSError(f"{config.name}: {error}") from None
 

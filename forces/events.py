@@ -24,6 +24,8 @@ class LossCause(StrEnum):
     """The peer's stack aborted the association (also: a dead process's successor did)."""
     SHUTDOWN = "shutdown"
     """The peer closed in order."""
+    GUARD = "guard"
+    """The peer's guard aborted it: the peer's process has ended (forces/io/guard.py)."""
     ICMP = "icmp"
     """The peer's host answered for it: nobody listens there any more."""
     RETRANSMISSION = "retransmission"

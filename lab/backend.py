@@ -47,6 +47,9 @@ class CellSettings:
     beacon_ms: int = 5
     probe_pps: int = 1000
     """Packets per second, per flow and direction."""
+    guard: bool = False
+    """A guard beside each CE aborts its associations when its process dies: what a kernel's SCTP
+    does by itself, and userland's does not (docs/baselines.md)."""
     ces: int | None = None
     """How many of the topology's CEs take part, the first ones; None: all of them."""
 

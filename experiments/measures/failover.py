@@ -23,7 +23,7 @@ class Failover:
     old_master: str
     new_master: str | None
     source: str | None
-    """Who noticed: `tml`, `heartbeat`, `claim`, `teardown`, `planned`."""
+    """Who noticed: `tml`, `guard`, `heartbeat`, `claim`, `teardown`, `planned`."""
     t_fault_ns: int
     t_detect_ns: int | None
     t_master_ns: int | None
@@ -134,12 +134,17 @@ def _failover(trial: Trial, fe: str, fault: AppliedFault, old: str) -> Failover:
         fe,
         old,
         master.fields["ce"] if master else None,
-        detect.fields.get("source"),
+        _source(detect),
         fault.before_ns,
         detect.t,
         master.t if master else None,
         ready.t if ready else None,
     )
+
+
+def _source(detect: Event) -> str | None:
+    """A guard speaks through the transport, and not for it: a transport alone knows later."""
+    return "guard" if detect.fields.get("cause") == "guard" else detect.fields.get("source")
 
 
 def _recovery(trial: Trial, fe: str, since_ns: int) -> tuple[Event | None, Event | None]:

@@ -42,8 +42,12 @@ class Unreachable:
 
 
 class PacketSocket:
-    def __init__(self, local_address: str, udp: bool) -> None:
+    def __init__(
+        self, local_address: str, udp: bool, witness: Callable[[str, bytes], None] | None = None
+    ) -> None:
+        """`witness` is shown every packet that leaves."""
         self.udp = udp
+        self._witness = witness
         self.counters: Counter[str] = Counter()
         self._port = UDP_PORT if udp else 0
         kind, protocol = (socket.SOCK_DGRAM, 0) if udp else (socket.SOCK_RAW, IPPROTO_SCTP)
@@ -73,6 +77,8 @@ class PacketSocket:
     def send(self, address: str, packet: bytes) -> int:
         """0, or an errno. An ICMP error that waits in the socket is reported by the next send,
         whomever it is for, and that packet is not sent: so it is tried again."""
+        if self._witness is not None:
+            self._witness(address, packet)
         for _ in range(3):
             try:
                 self._socket.sendto(packet, (address, self._port))

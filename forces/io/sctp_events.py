@@ -28,8 +28,8 @@ class AssocChange:
 
     state: AssocState
     error: int
-    with_abort_chunk: bool
-    """The peer's ABORT chunk follows in sac_info: the peer spoke, not our retransmission limit."""
+    abort_chunk: bytes
+    """The peer's ABORT chunk in sac_info: the peer spoke, not our retransmission limit."""
 
     FIXED = struct.Struct("=HHIHHHHI")
 
@@ -42,7 +42,7 @@ class AssocChange:
         states = tuple(AssocState)
         if not 0 <= state - first_state < len(states):
             return None
-        return cls(states[state - first_state], error, len(data) > cls.FIXED.size)
+        return cls(states[state - first_state], error, data[cls.FIXED.size :])
 
 
 class MessageTooLong(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
+from forces.io.guard import Guard
 from forces.io.tml import Tml, TmlConfig
 from forces.io.tml_sctp import SctpTml
 from forces.io.tml_tcp import TcpTml
@@ -53,11 +54,11 @@ _PROBES: dict[str, Callable[[], str]] = {
     "usrsctp-udp": _usrsctp_udp,
     "tcp": lambda: "",
 }
-_MAKERS: dict[str, Callable[[TmlConfig], Tml]] = {
-    "sctp": SctpTml,
-    "usrsctp": UsrsctpTml,
-    "usrsctp-udp": lambda config: UsrsctpTml(config, udp=True),
-    "tcp": TcpTml,
+_MAKERS: dict[str, Callable[[TmlConfig, Guard | None], Tml]] = {
+    "sctp": lambda config, _guard: SctpTml(config),
+    "usrsctp": lambda config, guard: UsrsctpTml(config, guard=guard),
+    "usrsctp-udp": lambda config, guard: UsrsctpTml(config, udp=True, guard=guard),
+    "tcp": lambda config, _guard: TcpTml(config),
 }
 AUTO_ORDER = ("sctp", "usrsctp")
 """TCP and UDP only by name: TCP cannot do what RFC 5811 asks for, UDP adds a header to it."""
@@ -85,6 +86,15 @@ def choose(name: str) -> str:
     return name
 
 
-def make_tml(name: str, config: TmlConfig) -> Tml:
+def make_guard(name: str, local_address: str) -> Guard | None:
+    """For the transport that this name means here; None where the kernel speaks for a process
+    that dies. In a process of one thread, before its event loop. Raises TmlUnavailable."""
+    chosen = choose(name)
+    if chosen not in ("usrsctp", "usrsctp-udp"):
+        return None
+    return Guard(local_address, udp=chosen == "usrsctp-udp")
+
+
+def make_tml(name: str, config: TmlConfig, guard: Guard | None = None) -> Tml:
     """Raises TmlUnavailable with a sentence for the user."""
-    return _MAKERS[choose(name)](config)
+    return _MAKERS[choose(name)](config, guard)

@@ -13,6 +13,7 @@ from forces.channels import Channel
 from forces.events import LossCause
 from forces.io import usrsctp_lib as u
 from forces.io.grouping import GroupedTml, Link
+from forces.io.guard import Guard, is_from_guard
 from forces.io.packet_socket import PacketSocket
 from forces.io.sctp_events import AssocChange, AssocState, MessageTooLong, Partial
 from forces.io.tml import TmlConfig
@@ -66,7 +67,9 @@ class UsrsctpLink(Link):
         if change.state is AssocState.COMM_UP:
             self.tml.established(self)
         elif change.state is AssocState.COMM_LOST:
-            if change.with_abort_chunk:
+            if is_from_guard(change.abort_chunk):
+                self._ended(LossCause.GUARD, f"{name} aborted by the peer's guard")
+            elif change.abort_chunk:
                 self._ended(LossCause.ABORT, f"{name} aborted by the peer")
             else:
                 self._ended(LossCause.RETRANSMISSION, f"{name}: retransmission limit")
@@ -103,8 +106,9 @@ class UsrsctpLink(Link):
 class UsrsctpTml(GroupedTml):
     """See `forces.io.tml.Tml`."""
 
-    def __init__(self, config: TmlConfig, udp: bool = False) -> None:
+    def __init__(self, config: TmlConfig, udp: bool = False, guard: Guard | None = None) -> None:
         super().__init__(config)
+        self._guard = guard
         self.name = "usrsctp-udp" if udp else "usrsctp"
         self.leaving: set[UsrsctpLink] = set()
         """Closed by us; their SHUTDOWN is under way."""
@@ -122,7 +126,8 @@ class UsrsctpTml(GroupedTml):
 
     async def _open(self) -> None:
         self._stack = stack()
-        self._packets = PacketSocket(self.config.local_address, self._udp)
+        witness = self._guard.saw if self._guard is not None else None
+        self._packets = PacketSocket(self.config.local_address, self._udp, witness)
         self._stack.attach()
         for address in self.config.peers.values():
             self._keys[address] = self._stack.add_path(self._packets, address, self)
@@ -172,3 +177,5 @@ class UsrsctpTml(GroupedTml):
         for key in self._keys.values():
             self._stack.remove_path(key)
         self._stack.detach()
+        if self._guard is not None:
+            self._guard.release()

@@ -109,6 +109,7 @@ def _ce_config(
         # The same patience in both directions.
         fe_dead_ms=settings.cehdi_ms,
         beacon_ms=settings.beacon_ms,
+        guard=settings.guard,
         tml=settings.tml,  # type: ignore[arg-type]
         journal=str(journal_path(folder, node.name)),
         api_socket=str(api_socket),

@@ -1,7 +1,8 @@
 """One end of a measurement, as a process: `python -m tests.forces.io.netns_peer ROLE TML [N]`.
 
-Role `ce` (10.9.9.1) echoes what comes on HP. Role `fe` (10.9.9.101) connects, measures, then sends
-24 octets on LP every 25 ms until the CE is lost. What they find out they print as JSON lines.
+Role `ce` (10.9.9.1) echoes what comes on HP, `guarded` does the same under a guard. Role `fe`
+(10.9.9.101) connects, measures, then sends 24 octets on LP every 25 ms until the CE is lost.
+`silent` is an FE that connects and sends nothing. What they find out they print as JSON lines.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any
 
 from forces.channels import Channel
 from forces.events import LossCause
-from forces.io.select_tml import make_tml
+from forces.io.guard import Guard
+from forces.io.select_tml import make_guard, make_tml
 from forces.io.tml import TmlConfig
 from tests.forces.io.tmlkit import CE, FE, Recorder, message, until
 
@@ -39,8 +41,8 @@ class Peer(Recorder):
         super().peer_lost(peer, cause, detail)
 
 
-async def ce(name: str) -> None:
-    tml = make_tml(name, TmlConfig(ADDRESSES[CE], {FE: ADDRESSES[FE]}, listen=True))
+async def ce(name: str, guard: Guard | None = None) -> None:
+    tml = make_tml(name, TmlConfig(ADDRESSES[CE], {FE: ADDRESSES[FE]}, listen=True), guard)
     user = Peer()
     user.on_received = lambda peer, channel, data: (
         None if channel is not Channel.HP else tml.send(peer, channel, data) and None
@@ -112,10 +114,28 @@ async def fe(name: str, count: int) -> None:
     await tml.close()
 
 
+async def silent(name: str) -> None:
+    config = TmlConfig(ADDRESSES[FE], {CE: ADDRESSES[CE]}, listen=False, heartbeat_ms=60_000)
+    tml = make_tml(name, config)
+    user = Peer()
+    await tml.start(user)
+    tml.connect(CE)
+    await until(lambda: user.all("up"))
+    say(silent=os.getpid())
+    await until(lambda: user.lost_ns, 30)
+    say(lost_ns=user.lost_ns, cause=user.cause)
+
+
 def main() -> None:
     role, name, *rest = sys.argv[1:]
     signal.alarm(60)  # never an orphan
-    asyncio.run(ce(name) if role == "ce" else fe(name, int(rest[0])))
+    if role == "fe":
+        asyncio.run(fe(name, int(rest[0])))
+    elif role == "silent":
+        asyncio.run(silent(name))
+    else:
+        guard = make_guard(name, ADDRESSES[CE]) if role == "guarded" else None
+        asyncio.run(ce(name, guard))
 
 
 if __name__ == "__main__":

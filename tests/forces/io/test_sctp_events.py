@@ -23,13 +23,13 @@ def test_rfc6458_6_1_1_the_states_are_numbered_from_0_in_linux_and_from_1_in_usr
     for first in (tml_sctp.FIRST_ASSOC_STATE, usrsctp_lib.FIRST_ASSOC_STATE):
         change = AssocChange.parse(octets(number + first, 7), first)
         assert change is not None
-        assert (change.state, change.error, change.with_abort_chunk) == (expected, 7, False)
+        assert (change.state, change.error, change.abort_chunk) == (expected, 7, b"")
 
 
 def test_the_peers_abort_chunk_tells_an_abort_from_a_retransmission_limit() -> None:
     change = AssocChange.parse(octets(1, 0, b"\6\0\0\4"), 0)
     assert change is not None
-    assert change.with_abort_chunk
+    assert change.abort_chunk == b"\6\0\0\4"
 
 
 @pytest.mark.parametrize("data", [b"", octets(0)[:19], octets(9), octets(0)])

@@ -127,3 +127,28 @@ def test_a_killed_ce_is_noticed_with_the_next_message_and_cannot_be_dialled(
     if name.startswith("usrsctp"):
         assert fe.said["cause"] == "icmp"
         assert detection_ms < 200  # 25 ms between messages; the rest is a busy machine's
+
+
+@pytest.mark.parametrize("name", ["usrsctp", "usrsctp-udp"])
+def test_rfc9260_9_1_the_guard_of_a_killed_ce_aborts_its_associations(
+    namespaces: dict[int, subprocess.Popen[bytes]], name: str, record_property: Any
+) -> None:
+    """As a kernel's SCTP would. The FE sends nothing, so nothing else can tell it."""
+    reason = probe_transports()[name]
+    if reason:
+        pytest.skip(reason)
+    ce = Child(namespaces[CE], "guarded", name)
+    fe = None
+    try:
+        ce.until("listening")
+        fe = Child(namespaces[FE], "silent", name)
+        fe.until("silent")
+        killed_ns = time.monotonic_ns()
+        os.kill(ce.process.pid, signal.SIGKILL)
+        detection_ms = (fe.until("lost_ns") - killed_ns) / 1e6
+    finally:
+        ce.end()
+        if fe is not None:
+            fe.end()
+    record_property("detection_ms", detection_ms)
+    assert fe.said["cause"] == "guard"

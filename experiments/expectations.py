@@ -37,7 +37,7 @@ STATISTICS = tuple(f.name for f in fields(Summary) if f.name != "interval")
 COUNTS = ("ok", "disagree", "invalid", "violated", "trials", "agreement")
 """Trials of the cell by verdict, all of them, and the share of judged ones that agree (0..1)."""
 
-SETTINGS = tuple(f.name for f in fields(CellSettings))
+SETTINGS = tuple(f.name for f in fields(CellSettings) if f.name != "impairments")
 MAX_LENGTH = 400
 
 _ARITHMETIC: dict[type[ast.AST], Callable[[Any, Any], Any]] = {

@@ -156,7 +156,7 @@ def from_json(raw: dict[str, Any]) -> Plan:
                 **(
                     cell
                     | {
-                        "settings": CellSettings(**cell["settings"]),
+                        "settings": CellSettings.from_json(cell["settings"]),
                         "faults": tuple(FaultSpec(**fault) for fault in cell["faults"]),
                         "expect": tuple(cell["expect"]),
                     }

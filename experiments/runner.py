@@ -17,10 +17,11 @@ from experiments import folders
 from experiments.measures.records import Description, Limits, RecordError, describe
 from experiments.measures.records import read_description as read_trial_json
 from experiments.measures.verdict import Outcome, judge
-from experiments.plan import Plan, PlannedTrial, as_json, drawn, from_json, with_extra
+from experiments.plan import Cell, Plan, PlannedTrial, as_json, drawn, from_json, with_extra
 from experiments.results import measured, metric_values
 from experiments.statistics import summarise
 from lab.backend import FaultFailed, Lab, LabError
+from topologies.impairments import one_way_ms
 from topologies.model import Topology
 
 MAX_FAILURES_IN_A_ROW = 5
@@ -210,7 +211,20 @@ def _description(plan: Plan, planned: PlannedTrial, setting: Setting) -> Descrip
         must_lose=cell.must_lose,
         fes=tuple(node.name for node in topology.of_kind("fe")),
         ces={node.name: node.id for node in topology.of_kind("ce")[: cell.settings.ces]},
-        limits=setting.limits,
+        limits=_limits(setting, cell),
+    )
+
+
+def _limits(setting: Setting, cell: Cell) -> Limits:
+    """The run's, and what impaired links add: a new master's first change is under way for longer,
+    and so is a packet that a fault may still take."""
+    topology = setting.topology
+    impaired = (*topology.impairments, *cell.settings.impairments)
+    return replace(
+        setting.limits,
+        jitter_ms=setting.limits.jitter_ms + one_way_ms(topology, impaired, control=True),
+        fault_margin_ms=setting.limits.fault_margin_ms
+        + one_way_ms(topology, impaired, control=False),
     )
 
 

@@ -18,6 +18,7 @@ from experiments.measures.records import Limits
 from experiments.plan import Cell, Until
 from lab.backend import CellSettings, FaultSpec
 from topologies.document import Document, read, suggestion
+from topologies.impairments import ImpairmentDocument
 
 FOLDER = Path(__file__).parent / "scenarios"
 MAX_CELLS = 200
@@ -82,7 +83,11 @@ _hints = get_type_hints(CellSettings)
 _Settings = create_model(
     "_Settings",
     __base__=_Strict,
-    **{f.name: _setting(f.name, _hints[f.name]) for f in fields(CellSettings)},
+    **{
+        f.name: _setting(f.name, _hints[f.name])
+        for f in fields(CellSettings)
+        if f.name != "impairments"
+    },
 )
 """Every field of `CellSettings`, all optional: defaults are written once, in the seam."""
 
@@ -127,6 +132,8 @@ class ScenarioDocument(_Strict):
     settings: _Settings = Field(default_factory=_Settings)  # type: ignore[valid-type]
     limits: _Limits = Field(default_factory=_Limits)
     faults: dict[str, list[_Fault]] = Field(default_factory=dict)
+    impairments: dict[str, list[ImpairmentDocument]] = Field(default_factory=dict)
+    """Named sets; a cell chooses one by `impair`."""
     must_lose: list[str] = Field(default_factory=list)
     """Schedules that cannot leave the data path whole."""
     cells: list[_Cell] = Field(default_factory=list)
@@ -221,7 +228,7 @@ def _word(key: str, value: Any) -> str:
 def _cell(
     document: Document, content: ScenarioDocument, raw: _Cell, where: tuple[int | str, ...]
 ) -> Cell:
-    names = [f.name for f in fields(CellSettings)]
+    names = [f.name for f in fields(CellSettings) if f.name != "impairments"]
     chosen = {
         name: value
         for source in (content.settings, raw)
@@ -236,6 +243,15 @@ def _cell(
             f"{raw.fault!r} is not a schedule of this file"
             f" (there are: {', '.join(content.faults) or 'none'})",
         )
+    impair = chosen.get("impair", "none")
+    if impair != "none":
+        if impair not in content.impairments:
+            raise document.error(
+                (*where, "impair"),
+                f"{impair!r} is not a set of impairments of this file"
+                f" (there are: {', '.join(content.impairments) or 'none'})",
+            )
+        chosen["impairments"] = tuple(each.value() for each in content.impairments[impair])
     schedule = tuple(
         FaultSpec(f.kind, f.target, f.at_ms, f.heal_after_ms, f.arguments, f.jitter_ms)
         for f in content.faults.get(raw.fault or "", [])

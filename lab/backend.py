@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from topologies.model import Impairment
+
 Mode = Literal["none", "cold", "hot", "hot+sync"]
 System = Literal["forces", "openflow"]
 """What runs on the topology's nodes: docs/baselines.md."""
@@ -52,6 +54,16 @@ class CellSettings:
     does by itself, and userland's does not (docs/baselines.md)."""
     ces: int | None = None
     """How many of the topology's CEs take part, the first ones; None: all of them."""
+    impair: str = "none"
+    """Name of the set of impairments, as the scenario has it."""
+    impairments: tuple[Impairment, ...] = ()
+    """What links do to frames, beside what the topology says and in its place."""
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> CellSettings:
+        """The inverse of `asdict`. TypeError if it is none."""
+        impairments = tuple(Impairment(**each) for each in raw.get("impairments", ()))
+        return cls(**{**raw, "impairments": impairments})
 
 
 @dataclass(frozen=True, slots=True)

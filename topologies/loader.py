@@ -9,6 +9,7 @@ from pathlib import Path
 
 from topologies import zoo
 from topologies.document import Document, DocumentError, read, suggestion
+from topologies.impairments import mistakes
 from topologies.model import Endpoint, Flow, Link, Node, Topology
 from topologies.schema import HostDocument, TopologyDocument
 
@@ -38,7 +39,7 @@ def load_topology(name_or_path: str | Path) -> Topology:
     links = _links(content, kinds)
     addresses = _host_addresses(links)
     _check_flows(document, content, kinds, addresses)
-    return Topology(
+    topology = Topology(
         name=path.stem,
         description=content.description,
         nodes=tuple(_nodes(content)),
@@ -55,7 +56,11 @@ def load_topology(name_or_path: str | Path) -> Topology:
         ),
         control_subnet=CONTROL_SUBNET,
         source=str(path.resolve()),
+        impairments=tuple(each.value() for each in content.impairments),
     )
+    for row, field, message in mistakes(topology, content.impairments):
+        raise document.error(("impairments", row, field), message)
+    return topology
 
 
 def _find(name_or_path: str | Path) -> Path:

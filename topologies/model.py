@@ -46,6 +46,21 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Impairment:
+    """What a link does to frames (topologies/impairments.py)."""
+
+    link: str
+    """A data link, a CE or FE (its control link), `ces`, or `fes`."""
+    towards: str | None = None
+    """Only frames to this end; None: both directions."""
+    rate_mbit: float | None = None
+    delay_ms: float = 0.0
+    jitter_ms: float = 0.0
+    """Each frame's delay is drawn evenly from delay_ms - jitter_ms to delay_ms + jitter_ms."""
+    loss_percent: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Flow:
     """A probe's way, both directions are measured."""
 
@@ -68,6 +83,7 @@ class Topology:
     control_subnet: str
     source: str
     """Path of the file it came from."""
+    impairments: tuple[Impairment, ...] = ()
 
     def of_kind(self, kind: Kind) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if node.kind == kind)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from topologies.impairments import ImpairmentDocument
+
 NodeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,8}$")]
 """Nine characters: `<node>-eth99` has to fit into the kernel's 15 for an interface."""
 
@@ -50,3 +52,4 @@ class TopologyDocument(Strict):
     hosts: tuple[HostDocument, ...] = Field((), max_length=MAX_HOSTS)
     links: tuple[LinkDocument, ...] = Field((), max_length=MAX_LINKS)
     flows: tuple[FlowDocument, ...] = Field((), max_length=64)
+    impairments: tuple[ImpairmentDocument, ...] = Field((), max_length=200)

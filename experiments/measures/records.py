@@ -157,7 +157,7 @@ def read_description(folder: Path) -> Description:
             **(
                 known
                 | {
-                    "settings": CellSettings(**known["settings"]),
+                    "settings": CellSettings.from_json(known["settings"]),
                     "limits": Limits(**known["limits"]),
                     "faults": faults,
                     "fes": tuple(known["fes"]),

@@ -14,6 +14,7 @@ from experiments.report import dtimes, ladder, loss, outages, style
 from experiments.results import CellResult
 from experiments.statistics import Summary
 from experiments.table import packets, verdicts
+from topologies.model import Impairment
 
 if TYPE_CHECKING:
     from experiments.campaign import Finished
@@ -155,8 +156,33 @@ def _measuring(finished: Finished) -> list[tuple[str, str]]:
         ),
         ("routes per FE", used("routes")),
         ("profile", used("profile")),
+        ("impaired links", _impaired(finished)),
         ("state persistence", "none: processes start empty"),
     ]
+
+
+def _impaired(finished: Finished) -> str:
+    """Set by set, as the scenario names them, and who did it."""
+    sets = {c.cell.settings.impair: c.cell.settings.impairments for c in finished.cells}
+    told = [
+        f"{name}: {', '.join(map(_words, impairments))}"
+        for name, impairments in sets.items()
+        if impairments
+    ]
+    environment = dict(finished.manifest.get("environment") or {})
+    by = dict(environment.get("impairments") or {}).get("done_by", "")
+    if not by:
+        return "none"
+    return f"by {by}. {'; '.join(told) or 'those of the topology'}"
+
+
+def _words(each: Impairment) -> str:
+    parts = [f"{each.delay_ms:g} ms"] if each.delay_ms else []
+    parts += [f"± {each.jitter_ms:g} ms"] if each.jitter_ms else []
+    parts += [f"{each.loss_percent:g} % lost"] if each.loss_percent else []
+    parts += [f"{each.rate_mbit:g} Mbit/s"] if each.rate_mbit else []
+    where = f"{each.link} towards {each.towards}" if each.towards else f"{each.link} both ways"
+    return f"{where} {' '.join(parts)}"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

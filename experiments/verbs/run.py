@@ -21,6 +21,7 @@ from experiments.simulation import refuse_what_cannot
 from experiments.verbs.ladder import find_trial
 from lab.cli import EXIT_USAGE, fail
 from topologies.document import suggestion
+from topologies.impairments import mistakes
 from topologies.loader import load_topology
 from topologies.model import Topology
 
@@ -131,6 +132,9 @@ def topology_of(scenario: Scenario, instead: str | None = None) -> Topology:
                     ("faults", schedule, index, "target"),
                     f"topology {topology.name} has no node or link {fault.target!r}",
                 )
+    for name, written in scenario.content.impairments.items():
+        for row, field, message in mistakes(topology, written):
+            raise scenario.document.error(("impairments", name, row, field), message)
     return topology
 
 

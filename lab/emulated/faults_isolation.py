@@ -45,6 +45,7 @@ class _ControlLinkFault:
             _bare(bench.topology.node(target).control_address),
             network.node(other.name).pid,
             _bare(other.control_address),
+            network.allowance,
         )
         self._index = self._switch.state(self._port).index
 

@@ -10,6 +10,7 @@ what the kernel forgot.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -21,8 +22,8 @@ from lab.emulated.faults_isolation import PASSING_MS, SILENCE_MS
 from lab.emulated.faults_netlink import (
     LinkSocket,
     add_clsact,
-    add_ingress_program,
-    delete_clsact,
+    add_program,
+    delete_programs,
     is_absent,
     set_admin,
 )
@@ -42,6 +43,7 @@ class _LinkFault:
         self._index = {end.node: self._state(end).index for end in ends}
         addresses = [end.addresses[0].split("/")[0] for end in ends]
         self._pids_and_addresses = (pids[0], addresses[0], pids[1], addresses[1])
+        self._allowance = bench.network.allowance
         self._reach: Reach | None = None
 
     def _state(self, end: Endpoint) -> Any:
@@ -54,7 +56,7 @@ class _LinkFault:
     def _witness(self) -> Reach:
         """Opened late: an end that is down has no address to bind to."""
         if self._reach is None:
-            self._reach = Reach(*self._pids_and_addresses)
+            self._reach = Reach(*self._pids_and_addresses, self._allowance)
         return self._reach
 
     def _passes(self) -> bool:
@@ -120,8 +122,9 @@ class LinkSilence(_LinkFault):
             try:
                 self._sockets[node].execute(add_clsact(index))
             except OSError as error:
-                raise FaultFailed(f"{self._link.name}: clsact: {error.strerror}") from None
-            self._messages[node] = add_ingress_program(index, self._program)
+                if error.errno != errno.EEXIST:  # an impairment of this link hangs there already
+                    raise FaultFailed(f"{self._link.name}: clsact: {error.strerror}") from None
+            self._messages[node] = add_program(index, self._program, egress=False)
 
     def strike(self) -> None:
         for node, message in self._messages.items():
@@ -141,7 +144,7 @@ class LinkSilence(_LinkFault):
     def heal(self) -> None:
         for node, index in self._index.items():
             try:
-                self._sockets[node].execute(delete_clsact(index))
+                self._sockets[node].execute(delete_programs(index, egress=False))
             except OSError as error:
                 if not is_absent(error):
                     raise LabError(f"{self._link.name} at {node}: {error.strerror}") from None

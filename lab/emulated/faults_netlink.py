@@ -21,7 +21,7 @@ _ATTRIBUTE = struct.Struct("=HH")
 
 _NLMSG_ERROR = 2
 _RTM_NEWLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 18, 19
-_RTM_NEWQDISC, _RTM_DELQDISC, _RTM_NEWTFILTER = 36, 37, 44
+_RTM_NEWQDISC, _RTM_DELQDISC, _RTM_NEWTFILTER, _RTM_DELTFILTER = 36, 37, 44, 45
 _NLM_F_REQUEST, _NLM_F_ACK = 1, 4
 _NLM_F_CREATE_EXCL = 0x400 | 0x200
 _NLA_F_NESTED = 0x8000
@@ -93,23 +93,31 @@ def _clsact(index: int) -> bytes:
     )
 
 
-def add_ingress_program(index: int, program: int) -> bytes:
-    """RTM_NEWTFILTER: a loaded BPF program judges every frame that arrives."""
-    return add_program(index, program, egress=False)
+IMPAIRMENT_PRIORITY, FAULT_PRIORITY = 1, 2
+"""Of filters: a delayed frame meets a fault when it leaves the delay line, once."""
 
 
-def add_program(index: int, program: int, egress: bool) -> bytes:
-    """RTM_NEWTFILTER: a loaded BPF program judges every frame that arrives, or that leaves."""
-    parent = _CLSACT_EGRESS if egress else _CLSACT_INGRESS
-    priority_and_protocol = 1 << 16 | socket.htons(_ETH_P_ALL)
+def add_program(index: int, program: int, egress: bool, priority: int = FAULT_PRIORITY) -> bytes:
+    """RTM_NEWTFILTER: a loaded BPF program judges every frame that arrives, or that leaves. One
+    for each direction and priority: a second one is refused (EEXIST)."""
     options = (
         _attribute(_TCA_BPF_FD, struct.pack("=I", program))
         + _attribute(_TCA_BPF_NAME, b"ceha\0")
         + _attribute(_TCA_BPF_FLAGS, struct.pack("=I", _TCA_BPF_FLAG_ACT_DIRECT))
     )
-    body = _TCMSG.pack(0, index, 0, parent, priority_and_protocol)
+    body = _filter(index, egress, priority, handle=1)
     body += _attribute(_TCA_KIND, b"bpf\0") + _attribute(_TCA_OPTIONS | _NLA_F_NESTED, options)
     return _message(_RTM_NEWTFILTER, body, _NLM_F_CREATE_EXCL)
+
+
+def delete_programs(index: int, egress: bool, priority: int = FAULT_PRIORITY) -> bytes:
+    """RTM_DELTFILTER: all of this direction and priority."""
+    return _message(_RTM_DELTFILTER, _filter(index, egress, priority, handle=0))
+
+
+def _filter(index: int, egress: bool, priority: int, handle: int) -> bytes:
+    parent = _CLSACT_EGRESS if egress else _CLSACT_INGRESS
+    return _TCMSG.pack(0, index, handle, parent, priority << 16 | socket.htons(_ETH_P_ALL))
 
 
 class LinkSocket:

@@ -8,6 +8,7 @@ refused. What happened is witnessed by tokens sent both ways, never by asking th
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +21,7 @@ from lab.emulated.faults_netlink import (
     LinkSocket,
     add_clsact,
     add_program,
-    delete_clsact,
+    delete_programs,
     is_absent,
 )
 from lab.emulated.faults_reach import Reach
@@ -50,7 +51,8 @@ class _Stage:
         try:
             self._socket.execute(add_clsact(self._index))
         except OSError as error:
-            raise FaultFailed(f"{self._interface}: clsact: {error.strerror}") from None
+            if error.errno != errno.EEXIST:  # an impairment of this link hangs there already
+                raise FaultFailed(f"{self._interface}: clsact: {error.strerror}") from None
         self._messages = [
             add_program(self._index, self._program, egress=hook == "egress") for hook in self._hooks
         ]
@@ -67,11 +69,12 @@ class _Stage:
             raise FaultFailed(f"{self._interface}: {error.strerror}") from None
 
     def heal(self) -> None:
-        try:
-            self._socket.execute(delete_clsact(self._index))
-        except OSError as error:
-            if not is_absent(error):
-                raise LabError(f"{self._interface}: {error.strerror}") from None
+        for hook in self._hooks:
+            try:
+                self._socket.execute(delete_programs(self._index, egress=hook == "egress"))
+            except OSError as error:
+                if not is_absent(error):
+                    raise LabError(f"{self._interface}: {error.strerror}") from None
 
     def close(self) -> None:
         self._socket.close()
@@ -94,6 +97,7 @@ class _StagedFault:
             _control(self._bench, a),
             self._bench.network.node(b).pid,
             _control(self._bench, b),
+            self._bench.network.allowance,
         )
         self._reaches.append(reach)
         return reach
@@ -252,7 +256,8 @@ class LinkOneWay(_StagedFault):
 def _link_reach(bench: Bench, target: str) -> Reach:
     link = bench.network.link(target)
     a, b = (end.addresses[0].split("/")[0] for end in (link.a, link.b))
-    return Reach(bench.network.node(link.a.node).pid, a, bench.network.node(link.b.node).pid, b)
+    pids = [bench.network.node(end.node).pid for end in (link.a, link.b)]
+    return Reach(pids[0], a, pids[1], b, bench.network.allowance)
 
 
 def _named(bench: Bench, target: str, peers: Any) -> list[str]:

@@ -146,7 +146,8 @@ class Strikes:
         """Time between two moments goes to verification."""
         while (left := until_ns - time.monotonic_ns()) > 0:
             pending = any(struck.pending for struck in self._all)
-            if pending and left > VERIFY_LEAD_NS:
+            granted_ns = round(self._bench.network.allowance.more_ms * 1e6)
+            if pending and left > VERIFY_LEAD_NS + granted_ns:
                 self._look()
                 time.sleep(POLL_S)
             else:

@@ -18,6 +18,7 @@ from lab.backend import CellSettings, FaultSpec, LabError, TrialRecords
 from lab.emulated import environment, systems
 from lab.emulated.faults_schedule import UndoJournal, heal_outstanding
 from lab.emulated.forkserver import PREIMPORTED, ForkServer, Proc
+from lab.emulated.impairments import Impairments
 from lab.emulated.instruments import Instruments
 from lab.emulated.kernel_state import clean
 from lab.emulated.network import Network
@@ -50,6 +51,7 @@ class EmulatedLab:
         self._stolen_ms = environment.stolen_ms()
         self._network = Network(topology)
         self._forkserver = ForkServer((*PREIMPORTED, "lab.emulated.environment"))
+        self._impairments = Impairments(self._network, self._forkserver, run_folder)
         self._forkserver.start()
         try:
             self._network.start()
@@ -76,6 +78,8 @@ class EmulatedLab:
         self._end_element()
         for fe in self._topology.of_kind("fe"):
             clean(self._network.node(fe.name))
+        wanted = (*self._topology.impairments, *settings.impairments)
+        self._impairments.apply(wanted, settings.probe_pps)
         self._folder = folder
         self._tml = settings.tml
         budget_s = READY_BUDGET_S
@@ -128,6 +132,7 @@ class EmulatedLab:
     ) -> TrialRecords:
         """See lab.backend.Lab."""
         element, folder = self.element, self._folder
+        self._impairments.check()
         assert folder is not None, "prepare() sets both"
         # A collection in the middle of a strike would show in its stamps.
         gc.collect()
@@ -144,7 +149,9 @@ class EmulatedLab:
                 system.listener(self._network),
             )
             self._undo = trial.undo
-            return trial.run(instruments, faults, self._pcap)
+            records = trial.run(instruments, faults, self._pcap)
+            self._impairments.check()
+            return records
         finally:
             gc.enable()
             self._end_element()
@@ -152,7 +159,10 @@ class EmulatedLab:
     def environment(self) -> Mapping[str, Any]:
         """See lab.backend.Lab; the jitter is that of the run so far."""
         files = {name: self._jitter_file(name) for name in environment.SLEEPERS}
-        return environment.describe(self._tml, files, self._stolen_ms)
+        found = environment.describe(self._tml, files, self._stolen_ms)
+        if self._impairments.done_by:
+            found["impairments"] = self._impairments.describe()
+        return found
 
     def close(self) -> None:
         """Ends all processes; namespaces and links go with them."""

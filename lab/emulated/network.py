@@ -21,6 +21,7 @@ from mininet.log import setLogLevel
 from mininet.net import Mininet
 
 from lab.backend import LabError
+from lab.emulated.faults_reach import WHOLE
 from lab.emulated.links import ControlSwitch, LabHost, LabLink, ip_batch
 from lab.emulated.namespaces import network_of
 from topologies.mininet_topos import CONTROL_SWITCH, LabTopo, control_interface, control_port
@@ -132,6 +133,8 @@ class Network:
         self._neighbours: dict[tuple[str, str], list[_Neighbour]] = {}
         self._routes: dict[tuple[str, str], list[str]] = {}
         self._mininet: Any = None
+        self.allowance = WHOLE
+        """What witnesses have to grant its links, as they are impaired now."""
 
     def start(self) -> None:
         """LabError where the kernel refuses a part, or packets do not pass within a budget."""

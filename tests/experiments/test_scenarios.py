@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import fields
@@ -10,9 +11,12 @@ from typing import get_args
 
 import pytest
 
+from experiments.plan import as_json, from_json, make_plan
 from experiments.scenario import FaultKind, ScenarioNotFound, _Settings, available, load_scenario
+from experiments.verbs.run import topology_of
 from lab.backend import CellSettings
 from topologies.document import DocumentError
+from topologies.model import Impairment
 
 GOOD = """\
 question: What does a crash cost in this test?
@@ -47,9 +51,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     return put
 
 
-def test_shipped_scenarios_are_well_formed_and_know_theirtopology_of() -> None:
-    from experiments.verbs.run import topology_of
-
+def test_shipped_scenarios_are_well_formed_and_know_their_topology() -> None:
     assert {"quickstart", "failures"} <= set(available())
     for name in available():
         scenario = load_scenario(name)
@@ -82,7 +84,35 @@ def test_a_file_by_path(write: Write) -> None:
 
 
 def test_every_setting_of_a_cell_can_be_written() -> None:
-    assert set(_Settings.model_fields) == {f.name for f in fields(CellSettings)}
+    written = {f.name for f in fields(CellSettings)} - {"impairments"}
+    assert set(_Settings.model_fields) == written, "impairments are written as named sets"
+
+
+IMPAIRED = GOOD + "impairments:\n  far:\n    - {link: ces, delay_ms: 5}\n"
+
+
+def test_a_cell_chooses_a_set_of_impairments_and_a_plan_keeps_it(write: Write) -> None:
+    text = IMPAIRED.replace("mode: hot,", "mode: hot, impair: far,")
+    cold, hot = load_scenario(write(text)).cells
+    assert (cold.settings.impair, cold.settings.impairments) == ("none", ())
+    assert hot.settings.impairments == (Impairment("ces", delay_ms=5),)
+    plan = make_plan("mine", "diamond", (cold, hot), 1, 1)
+    assert from_json(json.loads(json.dumps(as_json(plan)))) == plan
+
+
+def test_golden_impairments_of_a_scenario(write: Write) -> None:
+    with pytest.raises(DocumentError) as unknown:
+        load_scenario(write(IMPAIRED.replace("mode: hot,", "mode: hot, impair: near,")))
+    assert str(unknown.value) == (
+        "mine.yaml:13: cells[1].impair: 'near' is not a set of impairments of this file"
+        " (there are: far)"
+    )
+    scenario = load_scenario(write(IMPAIRED.replace("link: ces", "link: ce7")))
+    with pytest.raises(DocumentError) as nowhere:
+        topology_of(scenario)
+    assert str(nowhere.value) == (
+        "mine.yaml:18: impairments.far[0].link: topology diamond has no data link, CE or FE 'ce7'"
+    )
 
 
 def test_a_product_names_its_cells(write: Write) -> None:

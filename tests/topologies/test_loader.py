@@ -10,7 +10,9 @@ import networkx as nx
 import pytest
 
 from topologies.document import DocumentError
+from topologies.impairments import expand, one_way_ms
 from topologies.loader import available, load_topology
+from topologies.model import Impairment
 
 GOOD = """\
 description: two FEs in a line
@@ -175,3 +177,51 @@ def test_a_wrong_topology_is_one_line_with_file_line_and_field(
 def test_an_unknown_name_is_answered_with_the_nearest_one() -> None:
     with pytest.raises(DocumentError, match="did you mean 'diamond'"):
         load_topology("dimond")
+
+
+IMPAIRED = GOOD + "impairments:\n"
+
+
+def test_impairments_of_a_topology_are_read_and_a_later_one_replaces_an_earlier(
+    tmp_path: Path,
+) -> None:
+    text = IMPAIRED + "  - {link: fe1-fe2, delay_ms: 2, rate_mbit: 50, towards: fe2}\n"
+    text += "  - {link: fes, delay_ms: 5, jitter_ms: 1}\n"
+    topology = load_topology(written(tmp_path, text))
+    later = Impairment("fe1", "ctl", delay_ms=9)
+    found = expand(topology, [*topology.impairments, later])
+    assert found["fe1", "fe2"].rate_mbit == 50
+    assert ("fe2", "fe1") not in found
+    assert (found["fe2", "ctl"].delay_ms, found["ctl", "fe1"].delay_ms) == (5, 5)
+    assert found["fe1", "ctl"] == later
+    assert one_way_ms(topology, topology.impairments, control=True) == 12
+    assert one_way_ms(topology, topology.impairments, control=False) == 2
+
+
+@pytest.mark.parametrize(
+    ("entry", "field", "message"),
+    [
+        ("{link: fe1-fe9, delay_ms: 1}", "link", "has no data link, CE or FE 'fe1-fe9'"),
+        ("{link: fe1, towards: fe2, delay_ms: 1}", "towards", "fe1 has no end 'fe2'"),
+        ("{link: fe1}", "link", "impairs nothing"),
+        ("{link: fe1, delay_ms: 1, jitter_ms: 2}", "jitter_ms", "is more than delay_ms"),
+        ("{link: fe1-fe2, loss_percent: 1}", "loss_percent", "see the fault link-loss"),
+        ("{link: fe1-fe2, delay_ms: 30}", "delay_ms", "at most 20 ms"),
+        ("{link: fe1, delay_ms: 900}", "delay_ms", "less than or equal to 500"),
+        ("{link: fe1, lost: 1}", "lost", "is not a known key"),
+    ],
+)
+def test_golden_wrong_impairments(tmp_path: Path, entry: str, field: str, message: str) -> None:
+    path = written(tmp_path, IMPAIRED + "  - {link: ces, delay_ms: 1}\n  - " + entry + "\n")
+    with pytest.raises(DocumentError) as caught:
+        load_topology(path)
+    assert str(caught.value).startswith(f"{path}:15: impairments[1].{field}: ")
+    assert message in str(caught.value)
+
+
+def test_the_same_direction_is_not_impaired_twice(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, IMPAIRED + "  - {link: fes, delay_ms: 1}\n  - {link: fe2, delay_ms: 2}\n"
+    )
+    with pytest.raises(DocumentError, match="fe2 to ctl is impaired twice"):
+        load_topology(path)

@@ -11,25 +11,19 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
 import os
 import select
 import signal
 import socket
 import struct
 import time
-from array import array
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
+from lab.emulated.beacon_record import BeaconRecord
 from lab.emulated.clock import LISTENER_PRIORITY, become_punctual
 from lab.emulated.namespaces import network_of
-
-BEACON_DTYPE = np.dtype([("at_ns", "<i8"), ("added", "u1"), ("destination", "<u4")])
 
 _BEACON_NETWORK = 0xC6120000
 _BEACON_MASK = 0xFFFE0000
@@ -46,8 +40,6 @@ _NLMSG_HEADER = struct.Struct("=IHHII")
 _RTMSG_OCTETS = 12
 _RTA_HEADER = struct.Struct("=HH")
 _RTA_DST = 1
-_MAX_EVENTS = 1_000_000
-"""Of one FE in one run: 200 beats a second, two changes each, for 40 minutes."""
 
 
 def _filter() -> bytes:
@@ -73,12 +65,8 @@ def _filter() -> bytes:
 class _Watch:
     """One FE's socket and record."""
 
-    fe: str
+    record: BeaconRecord
     socket: socket.socket
-    at_ns: array[int] = field(default_factory=lambda: array("q"))
-    added: bytearray = field(default_factory=bytearray)
-    destination: array[int] = field(default_factory=lambda: array("I"))
-    blind_ns: list[int] = field(default_factory=list)
 
     def read(self) -> None:
         """Everything that is queued; the stamp of a datagram is taken right after its read."""
@@ -90,28 +78,11 @@ class _Watch:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                self.blind_ns.append(time.monotonic_ns())
+                self.record.blind_ns.append(time.monotonic_ns())
                 continue
             now = time.monotonic_ns()
             for added, destination in beacon_changes(datagram):
-                if len(self.at_ns) < _MAX_EVENTS:
-                    self.at_ns.append(now)
-                    self.added.append(added)
-                    self.destination.append(destination)
-
-    def write(self, folder: str | Path, facts: Mapping[str, Any]) -> None:
-        record = np.zeros(len(self.at_ns), BEACON_DTYPE)
-        record["at_ns"] = np.frombuffer(self.at_ns, np.int64)
-        record["added"] = np.frombuffer(self.added, np.uint8)
-        record["destination"] = np.frombuffer(self.destination, np.uint32)
-        np.save(Path(folder) / f"beacon-{self.fe}.npy", record)
-        described = {
-            **facts,
-            "events": len(record),
-            "truncated": len(record) == _MAX_EVENTS,
-            "blind_ns": self.blind_ns,
-        }
-        (Path(folder) / f"beacon-{self.fe}.json").write_text(json.dumps(described) + "\n")
+                self.record.note(now, added, destination)
 
 
 def beacon_changes(datagram: bytes) -> list[tuple[bool, int]]:
@@ -177,7 +148,7 @@ def run(config: Mapping[str, Any]) -> None:
     watches = {}
     poll = select.epoll()
     for fe, pid in config["fes"].items():
-        watch = _Watch(fe, open_watch(int(pid), buffer))
+        watch = _Watch(BeaconRecord(fe), open_watch(int(pid), buffer))
         watches[watch.socket.fileno()] = watch
         poll.register(watch.socket.fileno(), select.EPOLLIN)
     punctuality = become_punctual(int(config.get("fifo", LISTENER_PRIORITY)))
@@ -190,4 +161,4 @@ def run(config: Mapping[str, Any]) -> None:
     for watch in watches.values():
         watch.read()
         watch.socket.close()
-        watch.write(config["folder"], {"listener": asdict(punctuality)})
+        watch.record.write(config["folder"], {"listener": asdict(punctuality)})

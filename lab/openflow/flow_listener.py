@@ -10,22 +10,17 @@ A monitor that the switch paused, or that it cut, is kept as a time of blindness
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
 import socket
 import struct
 import time
-from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from lab.emulated.beacon_listener import BEACON_DTYPE
+from lab.emulated.beacon_record import BeaconRecord
 from lab.emulated.clock import LISTENER_PRIORITY, become_punctual
 
 VERSION = 0x01
@@ -48,7 +43,6 @@ _NXM_IP_DST, _NXM_IP_DST_MASKED = 0x00001004, 0x00001108
 _BEACON = struct.pack("!III", _NXM_IP_DST_MASKED, 0xC6120000, 0xFFFE0000)
 _FULL_UPDATE = struct.Struct("!HHHHHHHBxQ")
 _ADDED, _DELETED = 0, 1
-_MAX_EVENTS = 1_000_000
 _RECONNECT_S = 0.05
 
 
@@ -95,15 +89,11 @@ def _destination(match: bytes) -> int | None:
 class _Watch:
     """One switch's connection and record."""
 
-    fe: str
+    record: BeaconRecord
     path: str
     link: socket.socket | None = None
     octets: bytes = b""
     is_subscribed: bool = False
-    at_ns: array[int] = field(default_factory=lambda: array("q"))
-    added: bytearray = field(default_factory=bytearray)
-    destination: array[int] = field(default_factory=lambda: array("I"))
-    blind_ns: list[int] = field(default_factory=list)
 
     def connect(self) -> bool:
         link = socket.socket(socket.AF_UNIX)
@@ -128,7 +118,7 @@ class _Watch:
             received = b""
         now = time.monotonic_ns()
         if not received:
-            self.blind_ns.append(now)
+            self.record.blind_ns.append(now)
             self.link.close()
             self.link = None
             return
@@ -144,30 +134,13 @@ class _Watch:
         if kind == _ECHO_REQUEST and self.link is not None:
             self.link.send(_HEADER.pack(VERSION, _ECHO_REPLY, _HEADER.size + len(body), xid) + body)
         elif kind == _ERROR:
-            raise RuntimeError(f"{self.fe} refuses the flow monitor: {body.hex()}")
+            raise RuntimeError(f"{self.record.fe} refuses the flow monitor: {body.hex()}")
         elif kind == _VENDOR and struct.unpack_from("!II", body) == (_NICIRA, _NXT_PAUSED):
-            self.blind_ns.append(now)
+            self.record.blind_ns.append(now)
         elif kind == _STATS_REPLY:
             self.is_subscribed = True
             for added, destination in updates(body):
-                if len(self.at_ns) < _MAX_EVENTS:
-                    self.at_ns.append(now)
-                    self.added.append(added)
-                    self.destination.append(destination)
-
-    def write(self, folder: str | Path, facts: Mapping[str, Any]) -> None:
-        record = np.zeros(len(self.at_ns), BEACON_DTYPE)
-        record["at_ns"] = np.frombuffer(self.at_ns, np.int64)
-        record["added"] = np.frombuffer(self.added, np.uint8)
-        record["destination"] = np.frombuffer(self.destination, np.uint32)
-        np.save(Path(folder) / f"beacon-{self.fe}.npy", record)
-        described = {
-            **facts,
-            "events": len(record),
-            "truncated": len(record) == _MAX_EVENTS,
-            "blind_ns": self.blind_ns,
-        }
-        (Path(folder) / f"beacon-{self.fe}.json").write_text(json.dumps(described) + "\n")
+                self.record.note(now, added, destination)
 
 
 def run(config: Mapping[str, Any]) -> None:
@@ -181,7 +154,7 @@ def run(config: Mapping[str, Any]) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    watches = [_Watch(fe, path) for fe, path in config["sockets"].items()]
+    watches = [_Watch(BeaconRecord(fe), path) for fe, path in config["sockets"].items()]
     punctuality = become_punctual(int(config.get("fifo", LISTENER_PRIORITY)))
     deadline = time.monotonic() + float(config["run_s"])
     poll = select.epoll()
@@ -202,4 +175,4 @@ def run(config: Mapping[str, Any]) -> None:
             os.close(os.open(ready, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
             ready = None
     for watch in watches:
-        watch.write(config["folder"], {"listener": asdict(punctuality)})
+        watch.record.write(config["folder"], {"listener": asdict(punctuality)})

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.emulated.beacon_listener import BEACON_DTYPE, beacon_changes
+from lab.emulated.beacon_listener import beacon_changes
+from lab.emulated.beacon_record import BEACON_DTYPE
 from tests.lab.namespaces import namespaces, wait_for
 
 

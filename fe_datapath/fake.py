@@ -146,8 +146,12 @@ class FakeDatapath:
 
     def lookup(self, prefix: tuple[bytes, int]) -> int | None:
         """The port that this exact prefix leads to; None where there is no such route."""
-        identifier = self._routes.get(prefix, 0)
+        identifier = self._routes.get(prefix)
+        if identifier is None:
+            return None
         group = self._groups.get(identifier)
+        if group is None and identifier in self._nexthops:
+            return self._nexthops[identifier][0]
         ways = sorted(_hops(group)) if group is not None else [identifier]
         return next((self._nexthops[way][0] for way in ways if way in self._nexthops), None)
 

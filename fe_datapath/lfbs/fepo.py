@@ -7,7 +7,8 @@ offered here. CEID, LastCEID, BackupCEs and the policies are `forces.mastership`
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import astuple
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from fe_datapath.config import FeConfig
@@ -29,6 +30,7 @@ STATISTICS = (
     "TxmitErrBytes",
 )
 """StatisticsType's components in the order of `forces.association.Statistics`."""
+_FIGURES = attrgetter(*(field.name for field in fields(Statistics)))
 EXTENDED_RESULT_NOT_SUPPORTED, EXTENDED_RESULT_SUPPORTED = 1, 2
 LARGEST = {
     "CEHBPolicy": 1,
@@ -99,7 +101,8 @@ class Fepo(Instance):
         return super().read(name)
 
     def figures(self, ce: int) -> tuple[int, ...]:
-        return astuple(self._statistics[ce])
+        figures: tuple[int, ...] = _FIGURES(self._statistics[ce])
+        return figures
 
     def admit(self, name: str, index: int | None, old: Any, new: Any) -> None:
         if name in LARGEST and new > LARGEST[name]:

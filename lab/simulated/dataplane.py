@@ -7,6 +7,7 @@ packet's fate is decided by the moment at which it is sent.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -49,6 +50,16 @@ def ways_of(topology: Topology) -> Iterator[Way]:
         yield Way(flow.name, "rev", flow.destination, flow.source, flow.source_address)
 
 
+@functools.lru_cache(maxsize=4096)
+def _networks(text: str) -> tuple[tuple[bytes, int], ...]:
+    """What an address may be a part of, the longest prefix first."""
+    address = int(ipaddress.IPv4Address(text))
+    return tuple(
+        ((address >> (32 - length) << (32 - length)).to_bytes(4), length)
+        for length in range(32, -1, -1)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Fate:
     """What becomes of a packet that is sent now."""
@@ -81,21 +92,21 @@ class DataPlane:
             for link in topology.links
             for end, other in ((link.a, link.b), (link.b, link.a))
         }
-        self._connected: dict[str, dict[tuple[int, int], int]] = {}
+        self._connected: dict[str, dict[tuple[bytes, int], int]] = {}
         """Node -> (network, prefix length) -> port: the kernel's connected routes."""
         for link in topology.links:
             for end in (link.a, link.b):
                 routes = self._connected.setdefault(end.node, {})
                 for address in end.addresses:
                     network = ipaddress.IPv4Interface(address).network
-                    routes[int(network.network_address), network.prefixlen] = end.port
+                    routes[network.network_address.packed, network.prefixlen] = end.port
 
     def link(self, name: str) -> Link:
         """KeyError for an unknown name."""
         return self._links[name]
 
     def fate(self, way: Way) -> Fate:
-        wanted = int(ipaddress.IPv4Address(way.address))
+        networks = _networks(way.address)
         here, out, passed = way.source, 1, 1.0
         for hops in range(1, MAX_HOPS + 1):
             link, there = self._port_at[here, out]
@@ -108,7 +119,7 @@ class DataPlane:
             datapath = self._datapath_of(here)
             if datapath is None or not datapath.forwarding:
                 return NOWHERE
-            port = self._out_port(here, datapath, wanted)
+            port = self._out_port(here, datapath, networks)
             if port is None:
                 return NOWHERE
             out = port
@@ -118,15 +129,16 @@ class DataPlane:
         """Ways on which no packet arrives."""
         return [way.name for way in self.ways if not self.fate(way).hops]
 
-    def _out_port(self, fe: str, datapath: FakeDatapath, wanted: int) -> int | None:
+    def _out_port(
+        self, fe: str, datapath: FakeDatapath, networks: tuple[tuple[bytes, int], ...]
+    ) -> int | None:
         """Longest prefix first; the kernel's connected routes are among them."""
         connected = self._connected[fe]
-        for length in range(32, -1, -1):
-            network = wanted >> (32 - length) << (32 - length) if length else 0
-            hop = datapath.lookup((network.to_bytes(4), length))
+        for network in networks:
+            hop = datapath.lookup(network)
             if hop is not None:
                 return hop
-            port = connected.get((network, length))
+            port = connected.get(network)
             if port is not None:
                 return port
         return None

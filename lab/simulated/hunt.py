@@ -186,6 +186,7 @@ def hunt(
     schedules = events = 0
     begun = process_time()
     gc.disable()  # one NE after the other is thrown away whole: collect them now and then
+    gc.freeze()  # and look at nothing else then
     try:
         for seed in seeds:
             schedule = draw(seed, topology)
@@ -205,6 +206,7 @@ def hunt(
             if len(failures) >= stop_after:
                 break
     finally:
+        gc.unfreeze()
         gc.enable()
     return Result(schedules, events, process_time() - begun, tuple(failures))
 

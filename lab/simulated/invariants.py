@@ -200,16 +200,31 @@ class Invariants:
     def quiet(self) -> list[str]:
         """What is missing for the NE to be whole (8)."""
         missing = self.ne.not_ready() + self.ne.lacking_backups() or self._tables()
-        if missing or not self._one_picture():
+        if missing:
             return missing
+        wrong, outdated = self._pictures()
+        if wrong or outdated:
+            return wrong
         return [f"{flow} is broken" for flow in self.ne.data.broken()]
 
-    def _one_picture(self) -> bool:
-        """Somebody knows all ports. FEs that took different masters and keep no standby
-        associations leave each CE with half of the picture, until CEs synchronise."""
-        settings = self.ne.settings
-        standing_by = settings.mode in ("hot", "hot+sync") and settings.policy == 1
-        return standing_by or len({self.ne.master_of(fe.name) for fe in self.ne.fes}) == 1
+    def _pictures(self) -> tuple[list[str], bool]:
+        """What masters hold to be the state of the FEs' ports: what is wrong, and whether one of
+        them holds an old state of an FE that left it. Nobody tells it better until CEs synchronise
+        (FEs that took different masters and keep no standby associations), so it may leave its own
+        FEs without a way."""
+        wrong, outdated = [], False
+        for ce in {self.ne.master_of(fe.name) for fe in self.ne.fes}:
+            assert ce is not None, "asked only when all are ready"
+            core = self.ne.ce(ce)
+            for node in self.ne.fes:
+                for number, state in self.ne.datapath(node.name).ports().items():
+                    believed = core.ne.port(node.id, number)
+                    if believed is None or believed is (state.admin_up and state.carrier):
+                        continue
+                    if node.id in core.sessions:
+                        wrong.append(f"{ce} believes port {number} of {node.name} up={believed}")
+                    outdated = True
+        return wrong, outdated
 
     def _tables(self) -> list[str]:
         """2: the kernel's routes are the master's committed table."""

@@ -253,6 +253,9 @@ class Network:
             side.held.append((message, world.now))
             self._watch(side)
             return
+        if side.held and self._must_wait(side, channel):
+            side.held.append((message, world.now))
+            return
         at_ns = self._arrival(owner, peer)
         lost = self._loss(owner, peer) if self.lossy else self.manners.loss
         if lost and world.rng.random() < lost:
@@ -291,6 +294,14 @@ class Network:
             error, size = self.honesty.damaged(message, channel, owner, peer)
             if error is not None:
                 there.inject(BadMessage(owner, channel, size, error))
+
+    def _must_wait(self, side: Side, channel: Channel) -> bool:
+        """Something older of this channel waits for its retransmission: it goes first. But on LP
+        the new heartbeat goes, and what it follows is not worth a repetition any more."""
+        if channel is Channel.LP:
+            side.held = [one for one in side.held if CHANNEL_OF[one[0].type] is not channel]
+            return False
+        return any(CHANNEL_OF[message.type] is channel for message, _ in side.held)
 
     # Silence
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ce.fe_tables import FeTables, Op, Table, Write
+from ce.session import FeSession
 from ce.takeover import Takeover
 from fe_datapath.context import Context
 from fe_datapath.element import ForwardingElement
@@ -146,6 +147,17 @@ def _takeover_writes_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(FeTables, "difference", lambda self: [])
 
 
+def _port_events_ignored(patch: pytest.MonkeyPatch) -> None:
+    """A CE that knows of ports only what it asked for."""
+    real = FeSession.learn_ports
+
+    def learn_queried_ports(self: FeSession, ports: Any, asked: int, now: int) -> None:
+        real(self, ports, now)
+
+    patch.setattr(FeSession, "learn_queried_ports", learn_queried_ports)
+    patch.setattr(FeSession, "learn_ports", lambda self, ports, now: None)
+
+
 MUTANTS = (
     Mutant("fence removed", _fence_removed, 400),
     Mutant("PrimaryCEDown not sent", _issue(_only_changed), 5),
@@ -165,4 +177,5 @@ MUTANTS = (
     Mutant("takeover empties the table first", _table_emptied_first, 50),
     Mutant("takeover writes nothing", _takeover_writes_nothing, 5),
     Mutant("queued Config of an old master", _queue_not_fenced, 400),
+    Mutant("port events ignored", _port_events_ignored, 100),
 )

@@ -27,7 +27,7 @@ def test_the_cores_as_they_are_survive_a_hunt() -> None:
     assert result.events > 6_000, "a hunt in which little happens proves little"
 
 
-@pytest.mark.parametrize("seed", [227, 100885, 101430])
+@pytest.mark.parametrize("seed", [227, 100885, 101430, 202142])
 def test_what_was_found_once_stays_away(seed: int) -> None:
     """docs/track-record.md."""
     assert not hunting.hunt([seed]).failures

@@ -36,8 +36,8 @@ class Node:
 class Pair:
     """Two CEs that talk to each other (Fr): the network does not ask who is what."""
 
-    def __init__(self, manners: Manners = MANNERS) -> None:
-        self.world = World(1)
+    def __init__(self, manners: Manners = MANNERS, seed: int = 1) -> None:
+        self.world = World(seed)
         self.network = Network(self.world, manners, Honesty(self.world.rng, 1.0))
         self.one, self.other = (Node(ce, self.network) for ce in (CE1, CE2))
         self.network.nodes |= {CE1: self.one, CE2: self.other}
@@ -118,6 +118,35 @@ def test_a_short_cut_only_delays_hp() -> None:
     pair.world.run_ms(1000)
     assert _numbers(pair.one) == [1]
     assert not [e for e in pair.other.seen if isinstance(e, PeerLost)]
+
+
+def test_what_is_sent_after_a_cut_does_not_overtake_what_waits() -> None:
+    """Seed 202142: a Config of before overtaken by one of after."""
+    for seed in range(20):
+        pair = Pair(seed=seed)
+        pair.join()
+        pair.network.block(CE2, CE1)
+        pair.say(1)
+        pair.say(2)
+        pair.world.run_ms(20)
+        pair.network.unblock(CE2, CE1)
+        for number in range(3, 9):
+            pair.say(number)
+            pair.world.run_ms(40)
+        pair.world.run_ms(300)
+        assert _numbers(pair.one) == list(range(1, 9))
+
+
+def test_a_heartbeat_after_a_cut_waits_for_nothing() -> None:
+    pair = Pair()
+    pair.join()
+    pair.network.block(CE2, CE1)
+    pair.say(1, MessageType.HEARTBEAT)
+    pair.world.run_ms(20)
+    pair.network.unblock(CE2, CE1)
+    pair.say(2, MessageType.HEARTBEAT)
+    pair.world.run_ms(300)
+    assert _numbers(pair.one) == [2]
 
 
 def test_nobody_answers_a_call_into_silence() -> None:

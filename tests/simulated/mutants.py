@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ce.fe_tables import FeTables, Op, Table, Write
-from ce.session import FeSession
+from ce.ne_state import NeState
 from ce.takeover import Takeover
 from fe_datapath.context import Context
 from fe_datapath.element import ForwardingElement
@@ -147,15 +147,14 @@ def _takeover_writes_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(FeTables, "difference", lambda self: [])
 
 
-def _port_events_ignored(patch: pytest.MonkeyPatch) -> None:
-    """A CE that knows of ports only what it asked for."""
-    real = FeSession.learn_ports
+def _port_stays_down(patch: pytest.MonkeyPatch) -> None:
+    """A CE that never believes that a port came back."""
+    real = NeState.learn_port
 
-    def learn_queried_ports(self: FeSession, ports: Any, asked: int, now: int) -> None:
-        real(self, ports, now)
+    def learn_port(self: NeState, fe: int, port: int, up: bool) -> bool:
+        return real(self, fe, port, up) if self.port(fe, port) is not False else False
 
-    patch.setattr(FeSession, "learn_queried_ports", learn_queried_ports)
-    patch.setattr(FeSession, "learn_ports", lambda self, ports, now: None)
+    patch.setattr(NeState, "learn_port", learn_port)
 
 
 MUTANTS = (
@@ -177,5 +176,5 @@ MUTANTS = (
     Mutant("takeover empties the table first", _table_emptied_first, 50),
     Mutant("takeover writes nothing", _takeover_writes_nothing, 5),
     Mutant("queued Config of an old master", _queue_not_fenced, 400),
-    Mutant("port events ignored", _port_events_ignored, 100),
+    Mutant("port never comes back", _port_stays_down, 100),
 )

@@ -24,6 +24,8 @@ class FeBeacon:
         self.running = False
         self.sequence = 0
         """Of the next beat."""
+        self.contents: bytes | None = None
+        """Of the row that the FE has now, as far as we know."""
         self._ce_id = ce_id
         self._fe_name = fe_name
         self._tables = tables
@@ -37,6 +39,7 @@ class FeBeacon:
 
     def found(self, contents: bytes | None) -> None:
         """The beacon row that the FE has from an earlier master; None: there is none."""
+        self.contents = contents
         self._selector = None if contents is None else hop_selector(contents)
 
     def start(self, now: int) -> None:
@@ -65,7 +68,8 @@ class FeBeacon:
         else:
             return
         route = Route(beacon_prefix(self._ce_id, self.sequence), 32, selector)
-        path = PathData(self._ids, content=FullData(pack_route(route)))
+        self.contents = pack_route(route)
+        path = PathData(self._ids, content=FullData(self.contents))
         self._exchange.config_unanswered((self._target.select(OperType.SET, path),), now)
         self._selector = selector
         self.sequence += 1
@@ -78,4 +82,4 @@ class FeBeacon:
         if self._selector in selectors:
             path = PathData(self._ids)
             self._exchange.config_unanswered((self._target.select(OperType.DEL, path),), now)
-            self._selector = None
+            self._selector = self.contents = None

@@ -191,12 +191,12 @@ class Commands:
             elif answer.outcome is Outcome.TIMEOUT:
                 why = "no answer"
             if why is None and answer.outcome is Outcome.ANSWERED:
-                session.become_backup(to)
+                session.become_backup(to, when)
             elif why is not None and session.role is Role.MASTER:
                 session.start_beacon(when)
             done(session.fe, why)
 
-        session.hand_over()
+        session.hand_over(to)
         session.journal("switch", to=self._names[to])
         ceid = component("FEPO", "CEID")
         session.exchange.config(

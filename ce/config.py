@@ -82,6 +82,13 @@ class CeConfig:
     redirect_burst: int = 200
     guard: bool = False
     """A process beside this one aborts its associations when it dies (forces/io/guard.py)."""
+    sync: Literal["off", "async", "semi"] = "off"
+    """CE-CE synchronisation (docs/ce-ce-sync.md). semi: an FE gets a change only after a replica
+    has it."""
+    fr_heartbeat_ms: int = 5
+    """Between CEs, when nothing else was sent."""
+    fr_dead_ms: int = 40
+    """Silence of a CE after which the FEs are asked whether it lives."""
     tml: Literal["auto", "sctp", "usrsctp", "usrsctp-udp", "tcp"] = "auto"
     journal: str = ""
     api_socket: str = ""

@@ -10,6 +10,8 @@ from ce.commands import Commands
 from ce.config import CeConfig
 from ce.ne_state import NeState
 from ce.redirect import CeRedirect
+from ce.replica import FeReplica
+from ce.replication import Replication
 from ce.session import MS, Context, FeSession
 from forces.effects import CancelTimer, Disconnect, Effect, Journal, Send, SetTimer
 from forces.events import (
@@ -46,6 +48,10 @@ class Controller:
         self._out: list[Effect] = []
         self._beacon_due: int | None = None
         self.redirect = CeRedirect(config, self.ne, self.sessions, self._out, self._ports_changed)
+        self.fr: Replication | None = None
+        if config.sync != "off":
+            replicas = {fe: FeReplica(config.id, self.ne.tables[fe]) for fe in self.ne.tables}
+            self.fr = Replication(config, self.sessions, replicas, self._out)
         self._context = Context(
             config,
             self.ne,
@@ -54,14 +60,27 @@ class Controller:
             self._ports_changed,
             self._start_beacon,
             self.redirect.from_fe,
+            self.fr,
         )
         self._commands = Commands(config, self.ne, self.sessions, self._out, self._ports_changed)
 
     def start(self, now: int) -> list[Effect]:
-        """An FE dials, a CE waits (RFC 5810 section 4.2.1): there is nothing to do yet."""
+        """An FE dials, a CE waits (RFC 5810 section 4.2.1): there is nothing to do yet, but
+        towards other CEs."""
+        if self.fr is not None:
+            self.fr.start()
         return self._take()
 
     def handle(self, event: Event, now: int) -> list[Effect]:
+        if self.fr is not None and self.fr.concerns(event):
+            self.fr.handle(event, now)
+        else:
+            self._handle(event, now)
+        if self.fr is not None:
+            self.fr.flush(now)
+        return self._take()
+
+    def _handle(self, event: Event, now: int) -> None:
         match event:
             case MessageReceived():
                 self._received(event, now)
@@ -84,7 +103,6 @@ class Controller:
             case ConnectFailed() | LinkChanged() | ProgramDone():
                 raise AssertionError(f"a CE has no use for {event}")
         self.redirect.follow(now)
-        return self._take()
 
     def _take(self) -> list[Effect]:
         effects = list(self._out)
@@ -162,6 +180,9 @@ class Controller:
         """The route's way (DESIGN section 13): recompute, then program what changed, on every FE
         that this CE is the master of."""
         changed = self.ne.recompute()
+        if self.fr is not None:
+            for fe in changed:
+                self.fr.replicas[fe].compare()
         for fe in sorted(changed & self.sessions.keys()):
             self.sessions[fe].intention_changed(now)
 

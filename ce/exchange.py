@@ -57,6 +57,8 @@ class Exchange:
     association: Association
     out: list[Effect]
     """Where messages to send are put."""
+    outgoing: Callable[[Send, int], None] | None = None
+    """Where Configs go instead, with `now`."""
     last_correlator: int = 0
     """Of the last request."""
     _pending: dict[int, _Pending] = field(default_factory=dict)
@@ -131,7 +133,11 @@ class Exchange:
             correlator,
             flags,
         )
-        self.out.append(Send(association.peer_id, Message(header, lfbs)))
+        send = Send(association.peer_id, Message(header, lfbs))
+        if kind is MessageType.CONFIG and self.outgoing is not None:
+            self.outgoing(send, now)
+        else:
+            self.out.append(send)
         association.sent(now)
         return correlator
 

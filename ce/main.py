@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 
 from pydantic import TypeAdapter, ValidationError
 
-from ce.config import CeConfig
+from ce.config import CeConfig, Peer
 from ce.controller import Controller
 from ce.taps import Taps
 from forces.effects import FollowPort, InjectPacket
@@ -33,7 +33,7 @@ async def start_ce(config: CeConfig, closing: AsyncExitStack, guard: Guard | Non
         config.tml,
         TmlConfig(
             local_address=config.control_address,
-            peers={peer.id: peer.address for peer in config.fes},
+            peers={peer.id: peer.address for peer in (*config.fes, *other_ces(config))},
             listen=True,
         ),
         guard,
@@ -55,6 +55,13 @@ async def start_ce(config: CeConfig, closing: AsyncExitStack, guard: Guard | Non
         api = await serve_api(driver, config.api_socket, config.api_port)
         closing.push_async_callback(api.close)
     return driver
+
+
+def other_ces(config: CeConfig) -> tuple[Peer, ...]:
+    """Those that this one talks to."""
+    if config.sync == "off":
+        return ()
+    return tuple(peer for peer in config.ces if peer.id != config.id)
 
 
 def run_ce(config: CeConfig) -> int:

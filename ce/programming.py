@@ -32,6 +32,7 @@ class Programmer:
         beacon: FeBeacon,
         out: list[Effect],
         on_idle: Callable[[int], None],
+        on_failure: Callable[[int], None],
     ) -> None:
         self.rows_written = 0
         self.in_flight = 0
@@ -42,6 +43,7 @@ class Programmer:
         self._beacon = beacon
         self._out = out
         self._on_idle = on_idle
+        self._on_failure = on_failure
         self._closed = False
 
     def close(self) -> None:
@@ -89,6 +91,7 @@ class Programmer:
         self._tables.done(write, failed)
         if failed:
             self._journal_failures(write, failed)
+            self._on_failure(now)
         if self.in_flight == 0:
             self._on_idle(now)
 

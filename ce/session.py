@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ce.beacon import FeBeacon
+from ce.change_log import ChangeLog
 from ce.config import CeConfig, FeView
 from ce.discovery import Picture, discovery_query, read, role_query
 from ce.exchange import Answer, Exchange
 from ce.fe_tables import FeTables
 from ce.lfbs import PORT_UP, answers, event
 from ce.ne_state import NeState
+from ce.position import position_get, read_state
 from ce.programming import Programmer
+from ce.sync_takeover import SyncTakeover
 from ce.takeover import Takeover
 from forces.association import Association, Due
 from forces.effects import Disconnect, Effect, Journal, Send, SetTimer
@@ -26,6 +29,9 @@ from forces.errors import ProtocolError
 from forces.header import Header, MessageType
 from forces.messages import Message, TeardownReason, flags_for
 from forces.paths import FullData
+
+if TYPE_CHECKING:
+    from ce.replication import Replication
 
 MS = 1_000_000
 ROLE_CHECK_NS = 1_000_000_000
@@ -63,6 +69,8 @@ class Context:
     beacon_started: Callable[[int], None]
     redirected: Callable[[int, Message], None]
     """Called with the FE and its PacketRedirect."""
+    fr: Replication | None = None
+    """None: the CEs do not synchronise."""
 
 
 class FeSession:
@@ -85,6 +93,12 @@ class FeSession:
             config.id, view.id, now, config.heartbeat_ms * MS, config.fe_dead_ms * MS
         )
         self.exchange = Exchange(self.association, context.out)
+        self.log = ChangeLog(config.id)
+        self.master: int | None = None
+        """The FE's, as far as we know."""
+        fr = self.fr = context.fr
+        if fr is not None:
+            self.exchange.outgoing = lambda send, now: fr.outgoing(self, send, now)
         self.beacon = FeBeacon(config.id, view.name, self.tables, self.exchange, context.out)
         self._port_ids = tuple(port.id for port in view.ports)
         self._last_master: int | None = None
@@ -130,7 +144,7 @@ class FeSession:
             if self.picture.master == self.context.config.id:
                 self._become_master(self.picture.last, now)
             else:
-                self.become_backup(self.picture.master)
+                self.become_backup(self.picture.master, now)
 
     def learn_queried_ports(self, ports: Mapping[int, bool], asked: int, now: int) -> None:
         """From the answer to the query with this correlator. HP and MP keep no common order: what
@@ -197,26 +211,74 @@ class FeSession:
         if master == self.context.config.id:
             self._become_master(self._last_master, now)
         else:
-            self.become_backup(master)
+            self.become_backup(master, now)
 
     def _become_master(self, last: int | None, now: int) -> None:
         if self.role is Role.MASTER:
             return
         hot = self.role is Role.BACKUP and self.context.config.ha_mode == HOT_STANDBY
         self.role = Role.MASTER
+        self.master = self.context.config.id
         self.journal("takeover", last=self.context.names.get(last) if last else None)
+        if self.fr is not None:
+            self.fr.forget(self.fe)
+            self.log.forget()
+            if hot and self.fr.replicas[self.fe].complete:
+                self._take_over_in_step(now)
+                return
         if self.discovered:
             self._take_over(now, hot)
 
-    def _take_over(self, now: int, hot: bool) -> None:
-        self.tables.forget()
+    @property
+    def is_master(self) -> bool:
+        return self.role is Role.MASTER
+
+    def _new_programmer(self) -> Programmer:
         if self.programmer is not None:
             self.programmer.close()
         self.programmer = Programmer(
-            self.name, self.tables, self.exchange, self.beacon, self.out, self._programmed
+            self.name,
+            self.tables,
+            self.exchange,
+            self.beacon,
+            self.out,
+            self._programmed,
+            self._write_failed,
         )
-        self.takeover = Takeover(self, self.programmer, hot)
+        return self.programmer
+
+    def _take_over(self, now: int, hot: bool) -> None:
+        self.tables.forget()
+        self.takeover = Takeover(self, self._new_programmer(), hot)
         self.takeover.start(now)
+        if self.fr is not None:
+            self.fr.replicas[self.fe].leave_to_master()
+            self.exchange.query((position_get(),), now, self._calibrated)
+
+    def _take_over_in_step(self, now: int) -> None:
+        """There is a replica of the FE's tables: no reading of them (docs/ce-ce-sync.md)."""
+        assert self.fr is not None
+        replica = self.fr.replicas[self.fe]
+        self.takeover = SyncTakeover(self, self._new_programmer(), replica, self.log)
+        self.takeover.start(now)
+
+    def take_over_hot(self, now: int) -> None:
+        """The replica does not fit the FE: its tables are read."""
+        self._take_over(now, hot=True)
+
+    def _calibrated(self, answer: Answer, now: int) -> None:
+        """The FE's generation, against our own count."""
+        if answer.message is None or not self.is_master or self.fr is None:
+            return
+        position = read_state(answer.message).position
+        if position is not None and not self.log.calibrate(position):
+            self.journal("recounted", generation=position.generation)
+            self.fr.distrust(self)
+
+    def _write_failed(self, now: int) -> None:
+        """What the FE refused, the replicas have all the same."""
+        if self.fr is not None:
+            self.fr.distrust(self)
 
     def take_over_again(self, now: int) -> None:
         """The FE left something unanswered: nothing is certain, start from scratch."""
@@ -236,12 +298,14 @@ class FeSession:
         if self.takeover is None or self.takeover.writing:
             self.programmer.sync(now)
 
-    def now_ready(self, kind: str, failed: int, now: int) -> None:
+    def now_ready(self, kind: str, failed: int, now: int, **more: Any) -> None:
         assert self.programmer is not None
         self.takeover = None
         self.ready = True
         written = self.programmer.rows_written
-        self.journal("ready", kind=kind, rows_written=written, failed=failed)
+        self.journal("ready", kind=kind, rows_written=written, failed=failed, **more)
+        if self.fr is not None:
+            self.fr.replicas[self.fe].leave_to_master()
         self.start_beacon(now)
 
     def start_beacon(self, now: int) -> None:
@@ -249,27 +313,38 @@ class FeSession:
             self.beacon.start(now)
             self.context.beacon_started(now)
 
-    def hand_over(self) -> None:
+    def hand_over(self, to: int) -> None:
         """About to SET FEPO.CEID to another CE: the master has stopped before it asks (and what
         was asked about the role before does not count any more)."""
         self.beacon.stop()
         self._role_asked_after = self.exchange.last_correlator
+        if self.fr is not None:
+            self.fr.wait_for_replica(self.fe, to)
 
-    def become_backup(self, master: int) -> None:
+    def become_backup(self, master: int, now: int) -> None:
         """Another CE is this FE's master now."""
+        changed, self.master = self.master != master, master
         if self.role is Role.BACKUP:
+            if changed and self.fr is not None:
+                self.fr.backup(self, now)
             return
         self._stop_mastering()
         self.role = Role.BACKUP
+        if self.fr is not None:
+            self.fr.backup(self, now)
         self.journal("backup", master=self.context.names.get(master, f"0x{master:08x}"))
 
     def _stop_mastering(self) -> None:
         self.beacon.stop()
+        if self.fr is None:
+            self.tables.forget()
+        elif self.is_master:
+            settled = self.ready and self.programmer is not None and not self.programmer.in_flight
+            self.fr.retire(self, settled)
         if self.programmer is not None:
             self.programmer.close()
         self.programmer = self.takeover = None
         self.ready = False
-        self.tables.forget()
 
     def timer(self, now: int) -> bool:
         """The session's timer fired. False: the FE is lost."""
@@ -288,13 +363,27 @@ class FeSession:
         self.exchange.expire(now)
         if now >= self._next_role_check:
             self._next_role_check = now + ROLE_CHECK_NS
-            self.exchange.query(role_query(self._port_ids), now, self._role_checked)
+            asked = role_query(self._port_ids)
+            if self.fr is not None:
+                asked = (*asked, position_get())
+            self.exchange.query(asked, now, self._role_checked)
         self._arm(now)
         return True
 
     def _role_checked(self, answer: Answer, now: int) -> None:
         if answer.message is not None:
             self._learn(answer.message, now)
+            self._position_checked(answer, now)
+
+    def _position_checked(self, answer: Answer, now: int) -> None:
+        if self.fr is None or answer.message is None:
+            return
+        if self.is_master and self.ready:
+            self._calibrated(answer, now)
+        elif self.role is Role.BACKUP:
+            position = read_state(answer.message).position
+            if position is not None:
+                self.fr.check(self, position.generation, now)
 
     def _arm(self, now: int) -> None:
         """Set again only when it fires: traffic moves the deadlines on all the time, and a timer
@@ -317,6 +406,8 @@ class FeSession:
             self.out.append(Send(self.fe, Message(header, reason=reason)))
         if connected:
             self.out.append(Disconnect(self.fe, abort=cause == "heartbeat"))
+        if self.fr is not None:
+            self.fr.forget(self.fe)
         self._stop_mastering()
         self.role = Role.UNKNOWN
         self.journal("fe_lost", cause=cause)

@@ -46,6 +46,7 @@ _BOUNDS: Mapping[str, tuple[int, int]] = {
     "routes": (0, 1_000_000),
     "ce_heartbeat_ms": (1, 60_000),
     "fe_heartbeat_ms": (1, 60_000),
+    "fr_heartbeat_ms": (1, 60_000),
     "cehdi_ms": (1, 600_000),
     "cefti_ms": (1, 3_600_000),
     "beacon_ms": (0, 1_000),

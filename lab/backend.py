@@ -47,6 +47,10 @@ class CellSettings:
     cehdi_ms: int = 100
     cefti_ms: int = 10_000
     beacon_ms: int = 5
+    replication: Literal["async", "semi"] = "async"
+    """Mode hot+sync: whether an FE may see a change before a replica has it."""
+    fr_heartbeat_ms: int = 5
+    """Mode hot+sync: between CEs."""
     probe_pps: int = 1000
     """Packets per second, per flow and direction."""
     guard: bool = False

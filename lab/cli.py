@@ -199,7 +199,8 @@ def up(
         str | None, typer.Option(metavar="NAME", help="The lab's name (default: the topology's).")
     ] = None,
     mode: Annotated[
-        str, typer.Option(metavar="none|cold|hot", help="High availability mode (RFC 7121).")
+        str,
+        typer.Option(metavar="none|cold|hot|hot+sync", help="High availability (RFC 7121)."),
     ] = "hot",
     policy: Annotated[
         int,

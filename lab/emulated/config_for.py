@@ -14,14 +14,17 @@ from fe_datapath.config import CePeer, FeConfig, PortConfig
 from lab.backend import CellSettings, LabError, Mode
 from topologies.model import Endpoint, Link, Node, Topology
 
-HA_MODE: Mapping[Mode, Literal[0, 1, 2]] = {"none": 0, "cold": 1, "hot": 2}
-"""FEPO.HAMode (RFC 7121 section 4). Mode hot+sync is not there yet."""
+HA_MODE: Mapping[Mode, Literal[0, 1, 2]] = {"none": 0, "cold": 1, "hot": 2, "hot+sync": 2}
+"""FEPO.HAMode (RFC 7121 section 4). An FE does not know whether its CEs synchronise."""
+
+
+FR_DEAD_HEARTBEATS = 8
+"""After so many intervals of silence a CE asks the FEs about another CE. An early question costs
+little: the FEs look for themselves."""
 
 
 def ces_in_use(topology: Topology, settings: CellSettings) -> tuple[Node, ...]:
     """In mode none an FE knows one CE, and no other is started."""
-    if settings.mode not in HA_MODE:
-        raise LabError(f"mode {settings.mode} is not there yet (modes: {', '.join(HA_MODE)})")
     ces = topology.of_kind("ce")
     if settings.ces is not None:
         if settings.ces > len(ces):
@@ -110,6 +113,9 @@ def _ce_config(
         fe_dead_ms=settings.cehdi_ms,
         beacon_ms=settings.beacon_ms,
         guard=settings.guard,
+        sync=settings.replication if settings.mode == "hot+sync" else "off",
+        fr_heartbeat_ms=settings.fr_heartbeat_ms,
+        fr_dead_ms=FR_DEAD_HEARTBEATS * settings.fr_heartbeat_ms,
         tml=settings.tml,  # type: ignore[arg-type]
         journal=str(journal_path(folder, node.name)),
         api_socket=str(api_socket),

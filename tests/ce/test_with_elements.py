@@ -15,7 +15,7 @@ import pytest
 
 from ce.controller import Controller
 from ce.fe_tables import Table
-from ce.main import main, read_config
+from ce.main import main, other_ces, read_config
 from fe_datapath.config import CePeer, FeConfig, PortConfig
 from fe_datapath.datapath import PortState
 from fe_datapath.element import ForwardingElement
@@ -85,9 +85,11 @@ class Running:
 
 
 @asynccontextmanager
-async def running(ha_mode: Literal[0, 1, 2], folder: Path) -> AsyncIterator[Running]:
+async def running(
+    ha_mode: Literal[0, 1, 2], folder: Path, **changes: Any
+) -> AsyncIterator[Running]:
     network = MemoryNetwork()
-    base = diamond(ha_mode=ha_mode, beacon_ms=5, extra_routes=ROUTES)
+    base = diamond(ha_mode=ha_mode, beacon_ms=5, extra_routes=ROUTES, **changes)
     closing: list[Callable[[], Awaitable[None]]] = []
 
     async def start(core: Any, own: Any, peers: dict[int, str], **more: Any) -> Driver:
@@ -102,7 +104,7 @@ async def running(ha_mode: Literal[0, 1, 2], folder: Path) -> AsyncIterator[Runn
     ces = {}
     for peer in base.ces:
         config = replace(base, id=peer.id, name=peer.name, control_address=peer.address)
-        addresses = {fe.id: fe.address for fe in base.fes}
+        addresses = {each.id: each.address for each in (*base.fes, *other_ces(config))}
         ces[peer.id] = await start(Controller(config), peer, addresses)
     fes = {}
     for view, peer in zip(base.network, base.fes, strict=True):
@@ -111,7 +113,15 @@ async def running(ha_mode: Literal[0, 1, 2], folder: Path) -> AsyncIterator[Runn
             for port in view.ports
         )
         known = tuple(CePeer(ce.id, ce.name, ce.address) for ce in base.ces)
-        fe_config = FeConfig(view.id, view.name, peer.address, known, ports, ha_mode)
+        fe_config = FeConfig(
+            view.id,
+            view.name,
+            peer.address,
+            known,
+            ports,
+            ha_mode,
+            cehdi_ms=base.fe_dead_ms,
+        )
         datapath = FakeDatapath(ports)
         drivers: list[Driver] = []
 

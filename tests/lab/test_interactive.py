@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -213,12 +214,16 @@ def test_a_detached_lab_stays_when_up_has_returned() -> None:
         remove(name)
 
 
-def test_a_detached_lab_that_cannot_boot_says_why_and_exits_2() -> None:
+def test_a_detached_lab_that_cannot_boot_says_why_and_exits_2(tmp_path: Path) -> None:
     name = f"test-refused-{os.getpid()}"
+    diamond = (ROOT / "topologies/diamond.yaml").read_text()
+    alone = tmp_path / "alone.yaml"
+    alone.write_text(re.sub(r"ces: .*", "ces: [ce1]", diamond))
     try:
-        done = ceha("up", "diamond", "--name", name, "--mode", "hot+sync", "--detach")
+        done = ceha("up", str(alone), "--name", name, "--mode", "hot+sync", "--detach")
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr == ("ceha: mode hot+sync is not there yet (modes: none, cold, hot)\n")
+        assert "needs a second CE" in done.stderr
+        assert done.stderr.count("\n") == 1
     finally:
         remove(name)
 

@@ -1,0 +1,264 @@
+"""One other CE: the association both ways, and the messages of Ext-CEReplica (docs/ce-ce-sync.md).
+
+`is_element`: it took us as an element, its Configs are changes for our replicas. `replicates`: it
+is an element of ours, and gets ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ce.config import CeConfig
+from ce.exchange import Answer, Exchange
+from ce.lfbs import all_failures, component
+from forces.association import Association, Due
+from forces.effects import Effect, Send, SetTimer
+from forces.errors import ProtocolError, ResultCode
+from forces.header import Ack, Header, MessageType
+from forces.messages import (
+    LfbSelect,
+    Message,
+    Operation,
+    OperType,
+    SetupResult,
+    flags_for,
+)
+from forces.model import library
+from forces.paths import FullData, PathData, Result
+
+MS = 1_000_000
+LFB = "Ext-CEReplica"
+MAX_BATCH_OCTETS = 128 << 10
+"""Of one Config to a replica."""
+MAX_UNANSWERED = 256
+"""Configs that a replica has not answered; one that is so late has to ask anew."""
+ANSWER_NS = 1_000_000_000
+
+Apply = Callable[[int, int, int, int, bytes], ResultCode]
+"""FE, incarnation, term, generation, message -> what became of it."""
+
+
+class FrPeer:
+    def __init__(
+        self, config: CeConfig, peer: int, name: str, dials: bool, out: list[Effect]
+    ) -> None:
+        self.id = peer
+        self.name = name
+        self.dials = dials
+        """We dial it; else it dials us."""
+        self.is_up = False
+        self.is_element = False
+        self.replicates = False
+        self.followed: dict[int, int] = {}
+        """FE -> generation up to which its replica has acknowledged."""
+        self._config = config
+        self._out = out
+        self._setup = 0
+        self._queued: list[tuple[int, int, LfbSelect, int]] = []
+        """FE, generation, the change, its octets."""
+        self._unanswered = 0
+        self._renew(0)
+
+    def _renew(self, now: int) -> None:
+        config = self._config
+        self.association = Association(
+            config.id, self.id, now, config.fr_heartbeat_ms * MS, config.fr_dead_ms * MS
+        )
+        self.exchange = Exchange(self.association, self._out)
+
+    # The association
+
+    def up(self, now: int) -> None:
+        self._renew(now)
+        self.is_up = True
+        kind = MessageType.ASSOCIATION_SETUP
+        self._setup = self.association.next_correlator()
+        header = Header(kind, self._config.id, self.id, self._setup, flags_for(kind))
+        self._send(Message(header), now)
+        self._arm(now)
+
+    def down(self, now: int) -> None:
+        self.is_up = self.is_element = self.replicates = False
+        self.followed.clear()
+        self._queued.clear()
+        self._unanswered = 0
+        exchange = self.exchange
+        self._renew(now)
+        exchange.close(now)
+
+    def answer_setup(self, message: Message, size: int, now: int) -> None:
+        if message.header.source != self.id:
+            self.association.refused(size)
+            return
+        self.association.received(now, size)
+        kind = MessageType.ASSOCIATION_SETUP_RESPONSE
+        header = message.header.reply(kind, flags_for(kind))
+        self._send(Message(header, result=SetupResult.SUCCESS), now)
+        self.replicates = True
+        self.followed.clear()
+
+    def setup_answered(self, message: Message, size: int, now: int) -> bool:
+        if message.header.correlator != self._setup or message.result != SetupResult.SUCCESS:
+            self.association.refused(size)
+            return False
+        self.association.received(now, size)
+        self._setup = 0
+        self.is_element = True
+        return True
+
+    def timer(self, now: int) -> bool:
+        """False: it has been silent too long."""
+        due = self.association.due(now)
+        if Due.DEAD in due:
+            return False
+        if Due.HEARTBEAT in due:
+            self._send(self.association.heartbeat(), now)
+        self.exchange.expire(now)
+        self._arm(now)
+        return True
+
+    def _arm(self, now: int) -> None:
+        times = (self.association.deadline(), self.exchange.next_due())
+        at_ns = max(min(time for time in times if time is not None), now + 1)
+        self._out.append(SetTimer(("fr", self.id), at_ns))
+
+    def _send(self, message: Message, now: int) -> None:
+        self._out.append(Send(self.id, message))
+        self.association.sent(now)
+
+    # To its replicas
+
+    def queue(self, fe: int, incarnation: int, term: int, generation: int, octets: bytes) -> None:
+        change = component(LFB, "Changes", fe)
+        value = {
+            "Incarnation": incarnation,
+            "Term": term,
+            "Generation": generation,
+            "Config": octets,
+        }
+        select = change.select(OperType.SET, change.set(value))
+        self._queued.append((fe, generation, select, len(octets)))
+
+    def flush(
+        self, now: int, done: Callable[[FrPeer, dict[int, int], set[int], int], None]
+    ) -> None:
+        while self._queued:
+            batch: list[tuple[int, int, LfbSelect, int]] = []
+            octets = 0
+            while self._queued and (not batch or octets + self._queued[0][3] < MAX_BATCH_OCTETS):
+                batch.append(self._queued.pop(0))
+                octets += batch[-1][3]
+            self._replicate(batch, now, done)
+
+    def _replicate(
+        self,
+        batch: list[tuple[int, int, LfbSelect, int]],
+        now: int,
+        done: Callable[[FrPeer, dict[int, int], set[int], int], None],
+    ) -> None:
+        last = {fe: generation for fe, generation, _, _ in batch}
+        if self._unanswered >= MAX_UNANSWERED:
+            done(self, {}, set(last), now)
+            return
+        self._unanswered += 1
+
+        def answered(answer: Answer, when: int) -> None:
+            self._unanswered = max(0, self._unanswered - 1)
+            if answer.message is None:
+                done(self, {}, set(last), when)
+                return
+            failed = {ids[1] for (_, _, ids) in all_failures(answer.message) if len(ids) > 1}
+            acked = {fe: at for fe, at in last.items() if fe not in failed}
+            done(self, acked, failed & last.keys(), when)
+
+        lfbs = tuple(select for _, _, select, _ in batch)
+        self.exchange.config(lfbs, now, answered, Ack.ALWAYS_ACK, timeout_ns=ANSWER_NS)
+
+    # From it, to ours
+
+    def answer_changes(self, message: Message, apply: Apply, now: int) -> None:
+        """Each change by itself, in order; the answer has the shape of the request."""
+        answers = []
+        for select in message.lfbs:
+            operations = []
+            for operation in select.operations:
+                paths = tuple(
+                    PathData(path.ids, content=Result(_change(select, operation, path, apply)))
+                    for path in operation.paths
+                )
+                kind = {OperType.DEL: OperType.DEL_RESPONSE}.get(
+                    operation.type, OperType.SET_RESPONSE
+                )
+                operations.append(Operation(kind, paths))
+            answers.append(LfbSelect(select.class_id, select.instance_id, tuple(operations)))
+        if message.header.flags.ack is Ack.ALWAYS_ACK:
+            response = MessageType.CONFIG_RESPONSE
+            header = message.header.reply(response, flags_for(response))
+            self._send(Message(header, tuple(answers)), now)
+
+    def answer_query(self, message: Message, now: int) -> None:
+        """There is nothing to read: what a replica has, its CE's local API shows."""
+        code = Result(ResultCode.NOT_SUPPORTED)
+        answers = tuple(
+            LfbSelect(
+                select.class_id,
+                select.instance_id,
+                tuple(
+                    Operation(
+                        OperType.GET_RESPONSE,
+                        tuple(PathData(path.ids, content=code) for path in operation.paths),
+                    )
+                    for operation in select.operations
+                ),
+            )
+            for select in message.lfbs
+        )
+        kind = MessageType.QUERY_RESPONSE
+        self._send(Message(message.header.reply(kind, flags_for(kind)), answers), now)
+
+    def want(self, fe: int, incarnation: int, generation: int, now: int) -> None:
+        """Event ReplicaWants: this CE's replica has everything up to this generation."""
+        event = library().cls(LFB).event("ReplicaWants")
+        assert event.report_type is not None
+        wanted = {"FEID": fe, "Incarnation": incarnation, "Generation": generation}
+        content = FullData(event.report_type.pack({"Wanted": wanted}))
+        report = Operation(OperType.REPORT, (PathData(event.path, content=content),))
+        kind = MessageType.EVENT_NOTIFICATION
+        header = Header(kind, self._config.id, self.id, 0, flags_for(kind))
+        lfbs = (LfbSelect(component(LFB, "Changes").class_id, 1, (report,)),)
+        self._send(Message(header, lfbs), now)
+
+
+def _change(select: LfbSelect, operation: Operation, path: PathData, apply: Apply) -> ResultCode:
+    changes = component(LFB, "Changes")
+    if select.class_id != changes.class_id:
+        return ResultCode.LFB_UNKNOWN
+    if operation.type is not OperType.SET:
+        return ResultCode.NOT_SUPPORTED
+    if path.ids[:1] != changes.ids or len(path.ids) != 2 or path.children or path.selector:
+        return ResultCode.INVALID_PATH
+    if not isinstance(path.content, FullData):
+        return ResultCode.INVALID_TLV
+    try:
+        value = component(LFB, "Changes", 0).unpack(path.content.value)
+    except ProtocolError as error:
+        return error.code
+    return apply(
+        path.ids[1], value["Incarnation"], value["Term"], value["Generation"], value["Config"]
+    )
+
+
+def wanted_of(message: Message) -> tuple[int, int, int] | None:
+    """FE, incarnation and generation of a ReplicaWants; None: it is none."""
+    event = library().cls(LFB).event("ReplicaWants")
+    assert event.report_type is not None
+    for select in message.lfbs:
+        for operation in select.operations:
+            for path in operation.paths:
+                if path.ids == event.path and isinstance(path.content, FullData):
+                    try:
+                        value = event.report_type.unpack(path.content.value)["Wanted"]
+                    except ProtocolError:
+                        return None
+                    return value["FEID"], value["Incarnation"], value["Generation"]
+    return None

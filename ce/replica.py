@@ -1,0 +1,202 @@
+"""What a backup CE has of one FE: its tables at a known generation (docs/ce-ce-sync.md).
+
+The rows are those of `NeState.tables`, so that a takeover finds them where a master works with
+them. Which rows differ from what is intended is kept up to date all along: a takeover must not
+have to compare a whole table.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ce.config import BEACON_ROW
+from ce.fe_tables import FeTables, Rows, Table
+from ce.lfbs import component, leaves, row_octets, table
+from forces.errors import ProtocolError, ResultCode
+from forces.messages import Message, OperType
+from forces.paths import FullData, PathData, SparseData
+
+KEPT = 64
+"""Changes that are kept whole, for an FE that never got them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowChange:
+    """What a Config does to one table. None: the row goes away."""
+
+    table: Table
+    rows: Mapping[int, bytes | None]
+    replaces: bool = False
+    """Rows that are not named go away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Ext-FEStateSync.Position."""
+
+    incarnation: int
+    term: int
+    generation: int
+    ce: int
+    correlator: int
+    pending: int
+
+
+def row_changes(message: Message) -> list[RowChange]:
+    """What a Config does to the tables that a CE programs, in order. ProtocolError for a form
+    that our masters do not use (keys, ranges, parts of rows)."""
+    found = []
+    for select in message.lfbs:
+        for which in Table:
+            target = table(which)
+            if select.class_id != target.class_id:
+                continue
+            for operation in select.operations:
+                if operation.type in (OperType.SET, OperType.DEL):
+                    found += _of_operation(which, operation.type, operation.paths)
+    return found
+
+
+def _of_operation(which: Table, kind: OperType, paths: tuple[PathData, ...]) -> list[RowChange]:
+    ids_of, size = table(which).ids, row_octets(which)
+    depth = len(ids_of)
+    if any(path.selector is not None for path in paths):
+        raise ProtocolError(ResultCode.NOT_SUPPORTED, "a selector in a replicated change")
+    rows: dict[int, bytes | None] = {}
+    found: list[RowChange] = []
+    for ids, content in leaves(paths):
+        if ids[:depth] != ids_of:
+            continue
+        if len(ids) == depth + 1 and kind is OperType.DEL:
+            rows[ids[depth]] = None
+        elif len(ids) == depth + 1 and isinstance(content, FullData) and len(content.value) == size:
+            rows[ids[depth]] = content.value
+        elif ids == ids_of and isinstance(content, SparseData) and kind is OperType.SET:
+            rows.update(content.items)
+        elif ids == ids_of and isinstance(content, FullData) and kind is OperType.SET:
+            found.append(RowChange(which, dict(_whole(content.value, size)), replaces=True))
+        elif ids == ids_of and kind is OperType.DEL:
+            found.append(RowChange(which, {}, replaces=True))
+        else:
+            raise ProtocolError(ResultCode.NOT_SUPPORTED, f"{kind.name} of path {ids}")
+    if rows:
+        found.append(RowChange(which, rows))
+    return found
+
+
+def _whole(contents: bytes, size: int) -> Iterable[tuple[int, bytes]]:
+    step = size + 4
+    if len(contents) % step:
+        raise ProtocolError(ResultCode.LENGTH_MISMATCH, "no whole rows")
+    for at in range(0, len(contents), step):
+        yield int.from_bytes(contents[at : at + 4]), contents[at + 4 : at + step]
+
+
+class FeReplica:
+    def __init__(self, own_id: int, tables: FeTables) -> None:
+        self.tables = tables
+        self.incarnation = 0
+        self.term = 0
+        """The highest one that was heard of."""
+        self.generation = 0
+        self.complete = False
+        """`tables` are the FE's at this generation. Never true while this CE is its master."""
+        self.following = False
+        """The FE's master sends each change."""
+        self.beacon_row: bytes | None = None
+        self.handed_over = False
+        """The last change makes this CE the master."""
+        self.kept: deque[tuple[int, Message]] = deque(maxlen=KEPT)
+        self._own_id = own_id
+        self._differing: dict[Table, set[int]] = {one: set() for one in Table}
+
+    @property
+    def in_step(self) -> bool:
+        """Nothing differs from what is intended."""
+        return not any(self._differing.values())
+
+    def reset(self) -> None:
+        """Nothing is known."""
+        self.tables.forget()
+        self.generation = 0
+        self.incarnation = 0
+        self.complete = self.following = self.handed_over = False
+        self.beacon_row = None
+        self.kept.clear()
+
+    def is_at(self, incarnation: int, generation: int) -> None:
+        """`tables` are the FE's; what they were compared with may be old."""
+        self.incarnation, self.generation = incarnation, generation
+        self.complete = True
+        self.compare()
+
+    def leave_to_master(self) -> None:
+        """This CE is the master: the tables are in its hands."""
+        self.complete = self.following = self.handed_over = False
+        self.kept.clear()
+
+    def compare(self) -> None:
+        """All rows with all intended ones: after the intention changed, or the replica is new."""
+        if not self.complete:
+            return
+        for which in Table:
+            have, want = self.tables.confirmed[which], self.tables.intended[which]
+            self._differing[which] = set()
+            if have != want:
+                rows = have.keys() | want.keys()
+                self._differing[which] = {row for row in rows if have.get(row) != want.get(row)}
+
+    def apply(self, generation: int, message: Message) -> None:
+        """The next change. ProtocolError, and then nothing has changed."""
+        assert generation == self.generation + 1
+        for change in row_changes(message):
+            self.put(change)
+        self.generation = generation
+        self.kept.append((generation, message))
+        self.handed_over = self._makes_us_master(message)
+
+    def put(self, change: RowChange) -> None:
+        rows = dict(change.rows)
+        if change.replaces:
+            for row in self.tables.confirmed[change.table].keys() - rows.keys():
+                rows[row] = None
+            if change.table is Table.PREFIXES:
+                rows.setdefault(BEACON_ROW, None)
+        have, expected = self.tables.confirmed[change.table], self.tables.expected[change.table]
+        want, differing = self.tables.intended[change.table], self._differing[change.table]
+        for row, contents in rows.items():
+            if change.table is Table.PREFIXES and row == BEACON_ROW:
+                self.beacon_row = contents
+                continue
+            if contents is None:
+                have.pop(row, None)
+                expected.pop(row, None)
+            else:
+                have[row] = expected[row] = contents
+            if want.get(row) == contents:
+                differing.discard(row)
+            else:
+                differing.add(row)
+
+    def put_range(self, which: Table, first: int, last: int, rows: Rows) -> None:
+        """These rows, and no others, are what the FE has from `first` to `last`."""
+        gone: dict[int, bytes | None] = {
+            row: None
+            for row in self.tables.confirmed[which]
+            if first <= row <= last and row not in rows
+        }
+        if which is Table.PREFIXES and first <= BEACON_ROW <= last:
+            gone.setdefault(BEACON_ROW, None)
+        self.put(RowChange(which, {**gone, **rows}))
+
+    def _makes_us_master(self, message: Message) -> bool:
+        ceid = component("FEPO", "CEID")
+        wanted = ceid.set(self._own_id)
+        return any(
+            select.class_id == ceid.class_id and wanted in operation.paths
+            for select in message.lfbs
+            for operation in select.operations
+            if operation.type is OperType.SET
+        )

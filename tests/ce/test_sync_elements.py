@@ -1,0 +1,83 @@
+"""Mode hot+sync with CE and FE cores under their drivers (docs/ce-ce-sync.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forces.channels import Channel
+from forces.effects import Send
+from forces.events import MessageReceived
+from forces.header import Header, MessageType
+from forces.messages import Message, SetupResult, flags_for
+from tests.ce.network import CE1, CE2
+from tests.ce.test_with_elements import Running, running, until
+
+
+def follows(net: Running, ce: int) -> bool:
+    fr = net.core(ce).fr
+    assert fr is not None
+    return all(replica.complete and replica.following for replica in fr.replicas.values())
+
+
+def settings(sync: str) -> dict[str, Any]:
+    """Patient: a busy machine is not what is tested."""
+    return {"sync": sync, "fr_heartbeat_ms": 20, "fr_dead_ms": 5000, "fe_dead_ms": 5000}
+
+
+@pytest.mark.parametrize("sync", ["async", "semi"])
+def test_a_killed_master_is_followed_without_reading_the_tables(sync: str, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(2, tmp_path, **settings(sync)) as net:
+            await until(lambda: net.all_ready(CE1))
+            await until(lambda: follows(net, CE2))
+            net.network.kill("10.255.0.1")
+            await until(lambda: net.all_ready(CE2))
+            assert net.obeyed(CE2)
+            ready = net.events("ce2", "ready")
+            assert {entry["kind"] for entry in ready} == {"sync"}
+            assert all(entry["rows_written"] == 0 for entry in ready)
+            assert not net.events("ce2", "discovered")
+
+    asyncio.run(scenario())
+
+
+def test_a_planned_switch_finds_a_replica_that_has_everything_and_goes_back(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with running(2, tmp_path, **settings("async")) as net:
+            await until(lambda: net.all_ready(CE1))
+            for old, new, name in ((CE1, CE2, "ce2"), (CE2, CE1, "ce1")):
+                await until(lambda new=new: follows(net, new))
+                answer = await net.ces[old].command("switch", {"to": name})
+                assert answer.error is None
+                await until(lambda new=new: net.all_ready(new))
+                assert net.obeyed(new)
+                ready = net.events(name, "ready")[-4:]
+                assert {(e["kind"], e["how"]) for e in ready} == {("sync", "handed-over")}
+            assert not net.events("ce1", "replica_reset")
+            assert not net.events("ce2", "replica_reset")
+
+    asyncio.run(scenario())
+
+
+def test_a_ce_that_is_not_in_the_list_gets_no_association(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(2, tmp_path, **settings("async")) as net:
+            await until(lambda: net.all_ready(CE1))
+            stranger = 0x40000007
+            kind = MessageType.ASSOCIATION_SETUP
+            setup = Message(Header(kind, stranger, CE1, 1, flags_for(kind)))
+            core = net.core(CE1)
+            effects = core.handle(MessageReceived(stranger, Channel.HP, setup, 24), 0)
+            assert [e.message.result for e in effects if isinstance(e, Send)] == [
+                SetupResult.PERMISSION_DENIED
+            ]
+            assert core.fr is not None
+            assert set(core.fr.peers) == {CE2}
+
+    asyncio.run(scenario())

@@ -154,7 +154,7 @@ class Commands:
             raise Refused(f"{self._config.name} is this CE")
         name = command.arguments.get("fe")
         wanted = [self._fe(name)] if name is not None else list(self._sessions)
-        mine = [fe for fe in wanted if self._is_master(fe)]
+        mine = [fe for fe in wanted if self._is_master(fe) and not self._sessions[fe].hands_over]
         if not mine:
             which = f"FE {name}" if name is not None else "any FE"
             raise Refused(f"{self._config.name} is not the master of {which}")
@@ -193,18 +193,23 @@ class Commands:
             if why is None and answer.outcome is Outcome.ANSWERED:
                 session.become_backup(to, when)
             elif why is not None and session.role is Role.MASTER:
-                session.start_beacon(when)
+                session.stay(when)
             done(session.fe, why)
 
-        session.hand_over(to)
-        session.journal("switch", to=self._names[to])
-        ceid = component("FEPO", "CEID")
-        session.exchange.config(
-            (ceid.select(OperType.SET, ceid.set(to)),),
-            now,
-            answered,
-            timeout_ns=SWITCH_TIMEOUT_NS,
-        )
+        def go(when: int, why: str | None) -> None:
+            if why is not None:
+                done(session.fe, why)
+                return
+            session.journal("switch", to=self._names[to])
+            ceid = component("FEPO", "CEID")
+            session.exchange.config(
+                (ceid.select(OperType.SET, ceid.set(to)),),
+                when,
+                answered,
+                timeout_ns=SWITCH_TIMEOUT_NS,
+            )
+
+        session.hand_over(to, go, now)
 
 
 def _code(code: int) -> str:

@@ -87,8 +87,9 @@ class CeConfig:
     has it."""
     fr_heartbeat_ms: int = 5
     """Between CEs, when nothing else was sent."""
-    fr_dead_ms: int = 40
-    """Silence of a CE after which the FEs are asked whether it lives."""
+    fr_dead_ms: int = 100
+    """Silence after which the association with another CE is over; after half of it the FEs are
+    asked whether it lives. Best as FEPO.CEHDI: they have looked before that is over."""
     tml: Literal["auto", "sctp", "usrsctp", "usrsctp-udp", "tcp"] = "auto"
     journal: str = ""
     api_socket: str = ""

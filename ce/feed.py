@@ -100,6 +100,13 @@ class Feed:
             self._entries = max(1, self._entries // 4)
             self._step(now)
             return
+        if replica.complete and position.inexact > replica.read_at:
+            raise ProtocolError(ResultCode.NOT_FOUND, "a change that was not carried out whole")
+        if replica.complete and position.generation < replica.generation:
+            # What the master has sent to both is still on its way to the FE; or will never come
+            # there: then the FE gets another change in its place, and that will show.
+            self.done = True
+            return
         self._follow(state, position.generation)
         if replica.generation < position.generation:
             self._step(now)  # there is more: the rows that came with it are ahead of the others

@@ -6,6 +6,7 @@ is an element of ours, and gets ours.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from ce.config import CeConfig
@@ -54,7 +55,11 @@ class FrPeer:
         self._config = config
         self._out = out
         self._setup = 0
-        self._queued: list[tuple[int, int, LfbSelect, int]] = []
+        self._armed_ns = 0
+        """When the timer is due."""
+        self._suspected_after = 0
+        """When it was last heard before the silence in which the FEs were asked."""
+        self._queued: deque[tuple[int, int, LfbSelect, int]] = deque()
         """FE, generation, the change, its octets."""
         self._unanswered = 0
         self._renew(0)
@@ -107,7 +112,8 @@ class FrPeer:
         return True
 
     def timer(self, now: int) -> bool:
-        """False: it has been silent too long."""
+        """False: it has been silent too long, and the association is over."""
+        self.association.fired(now, self._armed_ns)
         due = self.association.due(now)
         if Due.DEAD in due:
             return False
@@ -117,10 +123,23 @@ class FrPeer:
         self._arm(now)
         return True
 
+    def suspected(self, now: int) -> bool:
+        """Once in each silence, at half of the dead interval: the FEs are to look."""
+        heard = self.association.last_received_ns
+        if now < self._suspect_ns() or self._suspected_after == heard:
+            return False
+        self._suspected_after = heard
+        return True
+
+    def _suspect_ns(self) -> int:
+        return self.association.last_received_ns + self._config.fr_dead_ms * MS // 2
+
     def _arm(self, now: int) -> None:
-        times = (self.association.deadline(), self.exchange.next_due())
-        at_ns = max(min(time for time in times if time is not None), now + 1)
-        self._out.append(SetTimer(("fr", self.id), at_ns))
+        times = [self.association.deadline(), self.exchange.next_due()]
+        if self._suspected_after != self.association.last_received_ns:
+            times.append(self._suspect_ns())
+        self._armed_ns = max(min(time for time in times if time is not None), now + 1)
+        self._out.append(SetTimer(("fr", self.id), self._armed_ns))
 
     def _send(self, message: Message, now: int) -> None:
         self._out.append(Send(self.id, message))
@@ -146,7 +165,7 @@ class FrPeer:
             batch: list[tuple[int, int, LfbSelect, int]] = []
             octets = 0
             while self._queued and (not batch or octets + self._queued[0][3] < MAX_BATCH_OCTETS):
-                batch.append(self._queued.pop(0))
+                batch.append(self._queued.popleft())
                 octets += batch[-1][3]
             self._replicate(batch, now, done)
 

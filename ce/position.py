@@ -70,6 +70,7 @@ def read_state(message: Message) -> State:
                 value["CEID"],
                 value["Correlator"],
                 value["Pending"],
+                value["Inexact"],
             )
         elif ids[:1] == journal.ids and isinstance(content, SparseData):
             state.entries += [_entry(row.unpack(contents)) for _, contents in content.items]

@@ -42,6 +42,8 @@ class Position:
     ce: int
     correlator: int
     pending: int
+    inexact: int
+    """The last generation of which not everything was carried out; 0: none."""
 
 
 def row_changes(message: Message) -> list[RowChange]:
@@ -101,6 +103,9 @@ class FeReplica:
         self.term = 0
         """The highest one that was heard of."""
         self.generation = 0
+        self.read_at = 0
+        """Generation at which all of it was known to be what the FE holds: what came since then
+        is what the FE was asked for, and was carried out whole unless the FE says otherwise."""
         self.complete = False
         """`tables` are the FE's at this generation. Never true while this CE is its master."""
         self.following = False
@@ -120,7 +125,7 @@ class FeReplica:
     def reset(self) -> None:
         """Nothing is known."""
         self.tables.forget()
-        self.generation = 0
+        self.generation = self.read_at = 0
         self.incarnation = 0
         self.complete = self.following = self.handed_over = False
         self.beacon_row = None
@@ -128,7 +133,7 @@ class FeReplica:
 
     def is_at(self, incarnation: int, generation: int) -> None:
         """`tables` are the FE's; what they were compared with may be old."""
-        self.incarnation, self.generation = incarnation, generation
+        self.incarnation, self.generation, self.read_at = incarnation, generation, generation
         self.complete = True
         self.compare()
 

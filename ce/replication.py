@@ -123,6 +123,15 @@ class Replication:
         elif not peer.timer(now):
             self._out.append(Disconnect(peer.id, abort=True))
             self._lost(peer, "heartbeat", now)
+        elif peer.is_element and peer.suspected(now):
+            self._out.append(Journal("fr_silent", {"peer": peer.name}))
+            self._ask_fes(peer, now)
+
+    def _ask_fes(self, peer: FrPeer, now: int) -> None:
+        """Every FE whose master it is is asked to look for itself (MasterLiveness)."""
+        for session in self._sessions.values():
+            if session.role is Role.BACKUP and session.master == peer.id:
+                session.exchange.query((liveness_get(),), now, lambda answer, when: None)
 
     def _lost(self, peer: FrPeer, cause: str, now: int) -> None:
         """The other CE may be dead: every FE whose master it is is asked to look for itself."""
@@ -132,11 +141,10 @@ class Replication:
             self._release(fe)
         if known:
             self._out.append(Journal("fr_lost", {"peer": peer.name, "cause": cause}))
+            self._ask_fes(peer, now)
         for fe, session in self._sessions.items():
             if session.role is Role.BACKUP and session.master == peer.id:
                 self.replicas[fe].following = False
-                if known:
-                    session.exchange.query((liveness_get(),), now, lambda answer, when: None)
                 self._feed_later(fe, now)
         self._dial_later(peer, now)
 
@@ -201,9 +209,13 @@ class Replication:
     def _queue(self, peer: FrPeer, log: ChangeLog, fe: int, generation: int, octets: bytes) -> None:
         peer.queue(fe, log.incarnation, log.term, generation, octets)
 
-    def wait_for_replica(self, fe: int, to: int) -> None:
-        """A planned switch: the next master has what is sent from now on (SET CEID) first."""
-        self._switching[fe] = to
+    def wait_for_replica(self, fe: int, to: int | None) -> None:
+        """A planned switch: the next master has what is sent from now on (SET CEID) first. None:
+        there will be no switch."""
+        if to is not None:
+            self._switching[fe] = to
+        elif self._switching.pop(fe, None) is not None:
+            self._release(fe)
 
     def distrust(self, session: FeSession) -> None:
         """The replicas may have what this FE has not: they have to read it again."""
@@ -357,6 +369,8 @@ class Replication:
         session, replica = self._sessions.get(fe), self.replicas[fe]
         if session is None or session.role is not Role.BACKUP or not replica.complete:
             return
+        if replica.following:
+            return  # meanwhile
         master = self.peers.get(session.master or 0)
         if master is not None and master.is_element:
             master.want(fe, replica.incarnation, replica.generation, now)

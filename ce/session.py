@@ -49,6 +49,10 @@ FROM_AN_FE = frozenset(
 """What an associated FE may send (RFC 5810 Table 1); setup and teardown are the controller's."""
 
 
+Leave = Callable[[int, str | None], None]
+"""Called with `now`, and why it came to nothing (None: go)."""
+
+
 class Role(Enum):
     UNKNOWN = "unknown"
     BACKUP = "backup"
@@ -85,6 +89,10 @@ class FeSession:
         self.discovered = False
         self.picture = Picture()
         self.last_event = "associated"
+        self.hands_over = False
+        """It has stopped, to make another CE the master."""
+        self._leaving: Leave | None = None
+        """What is to be done when nothing is under way any more: SET CEID to another CE."""
         self.takeover: Takeover | None = None
         self.programmer: Programmer | None = None
         self.context = context
@@ -264,6 +272,8 @@ class FeSession:
 
     def take_over_hot(self, now: int) -> None:
         """The replica does not fit the FE: its tables are read."""
+        self.ready = False
+        self.beacon.stop()
         self._take_over(now, hot=True)
 
     def _calibrated(self, answer: Answer, now: int) -> None:
@@ -286,14 +296,16 @@ class FeSession:
 
     def _programmed(self, now: int) -> None:
         """Nothing is under way any more."""
-        if self.takeover is not None:
+        if self._leaving is not None:
+            self._leave(now)
+        elif self.takeover is not None:
             self.takeover.settle(now)
         elif self.programmer is not None:
             self.programmer.sync(now)
 
     def intention_changed(self, now: int) -> None:
         """Routing has other rows for this FE."""
-        if self.role is not Role.MASTER or self.programmer is None:
+        if self.role is not Role.MASTER or self.programmer is None or self.hands_over:
             return
         if self.takeover is None or self.takeover.writing:
             self.programmer.sync(now)
@@ -313,13 +325,31 @@ class FeSession:
             self.beacon.start(now)
             self.context.beacon_started(now)
 
-    def hand_over(self, to: int) -> None:
-        """About to SET FEPO.CEID to another CE: the master has stopped before it asks (and what
-        was asked about the role before does not count any more)."""
+    def hand_over(self, to: int, go: Leave, now: int) -> None:
+        """About to SET FEPO.CEID to another CE: the master has stopped before it asks. With
+        replicas it also knows what has become of everything that it sent: they believe in it."""
         self.beacon.stop()
-        self._role_asked_after = self.exchange.last_correlator
+        self.hands_over = True
+        self._leaving = go
         if self.fr is not None:
             self.fr.wait_for_replica(self.fe, to)
+        if self.fr is None or self.programmer is None or not self.programmer.in_flight:
+            self._leave(now)
+
+    def _leave(self, now: int, why: str | None = None) -> None:
+        go, self._leaving = self._leaving, None
+        # What was asked about the role before does not count any more.
+        self._role_asked_after = self.exchange.last_correlator
+        if go is not None:
+            go(now, why)
+
+    def stay(self, now: int) -> None:
+        """It did not come to that: carry on."""
+        self.hands_over = False
+        if self.fr is not None:
+            self.fr.wait_for_replica(self.fe, None)
+        self.start_beacon(now)
+        self.intention_changed(now)
 
     def become_backup(self, master: int, now: int) -> None:
         """Another CE is this FE's master now."""
@@ -328,14 +358,17 @@ class FeSession:
             if changed and self.fr is not None:
                 self.fr.backup(self, now)
             return
-        self._stop_mastering()
+        self._stop_mastering(now)
         self.role = Role.BACKUP
         if self.fr is not None:
             self.fr.backup(self, now)
         self.journal("backup", master=self.context.names.get(master, f"0x{master:08x}"))
 
-    def _stop_mastering(self) -> None:
+    def _stop_mastering(self, now: int) -> None:
         self.beacon.stop()
+        if self._leaving is not None:
+            self._leave(now, "it is not the master any more")
+        self.hands_over = False
         if self.fr is None:
             self.tables.forget()
         elif self.is_master:
@@ -408,7 +441,7 @@ class FeSession:
             self.out.append(Disconnect(self.fe, abort=cause == "heartbeat"))
         if self.fr is not None:
             self.fr.forget(self.fe)
-        self._stop_mastering()
+        self._stop_mastering(now)
         self.role = Role.UNKNOWN
         self.journal("fe_lost", cause=cause)
         self.exchange.close(now)

@@ -43,7 +43,10 @@ class SyncTakeover(Takeover):
         """The position has to be asked for once more when all Configs have been carried out."""
 
     def start(self, now: int) -> None:
-        handed_over = self._replica.handed_over
+        replica = self._replica
+        handed_over = replica.handed_over
+        self._trusted = replica.incarnation, replica.generation
+        self._read_at = replica.read_at
         self._confirm(now)
         self._ask(now)
         if handed_over:
@@ -88,7 +91,18 @@ class SyncTakeover(Takeover):
             position = read_state(answer.message).position
             if position is not None:
                 self._log.calibrate(position)
+                self._verify(position, now)
         return False
+
+    def _verify(self, position: Position, now: int) -> None:
+        """Handed over: the last master knew what had become of all it sent. The FE says so too."""
+        if position.pending:
+            return
+        theirs = position.generation - self._own_done(position)
+        if (position.incarnation, theirs) != self._trusted or position.inexact > self._read_at:
+            assert self._session.fr is not None
+            self._session.fr.distrust(self._session)
+            self._whole("the FE is not where the last master said", now)
 
     def _small_things(self, message: Message, now: int) -> None:
         picture = Picture()
@@ -103,6 +117,8 @@ class SyncTakeover(Takeover):
         theirs, have = position.generation - self._own_done(position), self._replica.generation
         if position.incarnation != self._replica.incarnation or theirs - have > TAIL:
             self._whole("too far", now)
+        elif position.inexact > self._replica.read_at:
+            self._whole("a change was not carried out whole", now)
         elif position.term != self._replica.term + 1:
             # Another master in between: the same generation may be another change there.
             self._whole("a term was missed", now)

@@ -24,6 +24,8 @@ class Context:
     now: int = 0
     """ns."""
     effects: list[Effect] = field(default_factory=list)
+    due_ns: int = 0
+    """When the last timer that fired, and counted, was to fire."""
     _armed: dict[Hashable, int] = field(default_factory=dict)
     _token: int = 0
 
@@ -57,6 +59,7 @@ class Context:
         if at_ns is None or at_ns > self.now:
             return False
         del self._armed[key]
+        self.due_ns = at_ns
         return True
 
     def next_token(self) -> int:

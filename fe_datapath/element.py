@@ -120,7 +120,7 @@ class ForwardingElement:
                     if key == RESTART:
                         self._restart_timer()
                     else:
-                        self.ha.timer(key)
+                        self.ha.timer(key, self.context.due_ns)
             case ProgramDone():
                 self._program_done(event)
             case LinkChanged():
@@ -266,6 +266,7 @@ class ForwardingElement:
         link = self.ha.links[event.peer]
         request = Request(event.peer, event.message, event.size, link, self.sync.term)
         if not self.configs.submit(request):
+            self.sync.not_taken()
             self._refuse(event.peer, event.size)
             self.context.journal("overload", ce=self.context.name(event.peer))
 
@@ -280,8 +281,10 @@ class ForwardingElement:
             self._finish(step)
 
     def _still_allowed(self, request: Request) -> bool:
-        """A Config that waited while its sender ceased to be the master is fenced too."""
-        if self._obeys(request.peer) and self.ha.holds(request.association):
+        """A Config that waited while its sender ceased to be the master is fenced too, also if
+        the same CE has become the master anew: it counts on nothing of what was before."""
+        of_now = request.term == self.sync.term or self.config.profile == "slides"
+        if of_now and self._obeys(request.peer) and self.ha.holds(request.association):
             return True
         self._fence(request.peer, request.size)
         return False

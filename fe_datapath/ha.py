@@ -30,12 +30,14 @@ RETRY_JITTER = 0.1
 
 
 PATIENCE_HEARTBEATS = 3
+PATIENCE_MIN_MS = 60
 PATIENCE_SHARE = 0.75
 """Asked by another CE, the FE agrees that its master is gone after a silence of so many heartbeat
-intervals, or so much of the dead interval if that is shorter."""
-LOOK_MIN_MS = 2
-"""However long the silence was, the answer to the poke has this time: an FE that was itself asleep
-finds its master's messages waiting."""
+intervals, but not before a living process on a loaded machine would have had its turn, and never
+later than after so much of the dead interval."""
+LOOK_MIN_MS = 5
+"""However long the silence was, an error after the poke has this time, and so has the master: an FE
+that was itself asleep finds its messages waiting."""
 POKE_MIN_NS = 1_000_000
 """Between two pokes, however often a CE asks."""
 
@@ -78,6 +80,8 @@ class HighAvailability:
         self._in_office = (0, 0)
         self._looking: int | None = None
         self._poked_ns = -POKE_MIN_NS
+        self._heard = 0
+        """Messages of the master before the look."""
 
     @property
     def master(self) -> int | None:
@@ -176,7 +180,7 @@ class HighAvailability:
     def _patience_ms(self) -> int:
         dead_ms = self.config.cehdi_ms if self.dead_ms is None else self.dead_ms
         beats_ms = PATIENCE_HEARTBEATS * (self.heartbeat_ms or dead_ms)
-        return round(min(beats_ms, PATIENCE_SHARE * dead_ms))
+        return round(min(max(beats_ms, PATIENCE_MIN_MS), PATIENCE_SHARE * dead_ms))
 
     def look(self, asker: int) -> None:
         """Look for ourselves: poke the master's transport, which reports an error if nobody is
@@ -189,18 +193,28 @@ class HighAvailability:
         if now - self._poked_ns < POKE_MIN_NS:
             return
         self._poked_ns, self._looking = now, ce
+        self._heard = link.statistics.recv_packets
         self.send(ce, link.heartbeat())
+        self._look_until(link, LOOK_MIN_MS)
+
+    def _look_until(self, link: Association, least_ms: int) -> None:
         until = link.last_received_ns + self._patience_ms() * NS_PER_MS
-        self.context.set_timer(("look", ce), max(until, now + LOOK_MIN_MS * NS_PER_MS))
+        least = self.context.now + least_ms * NS_PER_MS
+        self.context.set_timer(("look", link.peer_id), max(until, least))
 
     def _looked(self, ce: int) -> None:
-        self._looking = None
         link = self.links.get(ce)
         if ce != self.master or link is None:
+            self._looking = None
             return
         silence_ms = (self.context.now - link.last_received_ns) / NS_PER_MS
         if silence_ms >= self._patience_ms():
+            self._looking = None
             self._trigger(Trigger.LOST, ce, "claim", f"silent for {silence_ms:.1f} ms")
+        elif self._heard == link.statistics.recv_packets:
+            self._look_until(link, 1)  # we were asleep ourselves: not heard yet, not silent yet
+        else:
+            self._looking = None
 
     # What the master sets
 
@@ -220,7 +234,9 @@ class HighAvailability:
 
     # Time
 
-    def timer(self, key: tuple[str, int]) -> None:
+    def timer(self, key: tuple[str, int], due_ns: int) -> None:
+        for link in self.links.values():
+            link.fired(self.context.now, due_ns)
         what, ce = key
         if what == "liveness":
             self._liveness(ce)

@@ -14,6 +14,9 @@ from enum import Enum
 from forces.header import Ack, Header, MessageType
 from forces.messages import Message, flags_for
 
+OVERSLEPT_SHARE = 0.1
+"""Of the dead interval: a timer may be so late before it tells that we were not running."""
+
 
 class Due(Enum):
     """What time has brought."""
@@ -54,6 +57,8 @@ class Association:
     last_received_ns: int = field(init=False)
     last_sent_ns: int = field(init=False)
     _correlator: int = 0
+    _excused_ns: int = 0
+    """Until when our own sleep has been taken off the peer's silence."""
 
     def __post_init__(self) -> None:
         self.last_received_ns = self.last_sent_ns = self.now
@@ -63,6 +68,16 @@ class Association:
         self.last_received_ns = now
         self.statistics.recv_packets += 1
         self.statistics.recv_bytes += size
+
+    def fired(self, now: int, due_ns: int) -> None:
+        """A timer of ours that was due then fires. If it is much too late, we were not running,
+        and the peer's messages of that time may still wait to be read (or it stood still as we
+        did): that time is taken off its silence, once."""
+        if self.dead_ns is None or now - due_ns <= self.dead_ns * OVERSLEPT_SHARE:
+            return
+        slept_ns = now - max(due_ns, self._excused_ns)
+        self._excused_ns = now
+        self.last_received_ns = min(now, self.last_received_ns + slept_ns)
 
     def refused(self, size: int) -> None:
         """A malformed message, or a good one that this peer may not send (RFC 7121 section 3.1:

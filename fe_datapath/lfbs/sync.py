@@ -49,6 +49,7 @@ class StateSync(Instance):
         self.asked = False
         """MasterLiveness was read, and nobody has looked since."""
         self._last = (0, 0)
+        self._inexact = 0
         self._changes: OrderedDict[int, Change] = OrderedDict()
         self._octets = 0
         self._pending = pending
@@ -57,7 +58,7 @@ class StateSync(Instance):
     def begin(self, now: int) -> None:
         """A new life of the state: what was before is gone."""
         self.incarnation = max(now, self.incarnation + 1)
-        self.generation = 0
+        self.generation = self._inexact = 0
         self._last = (0, 0)
         self._changes.clear()
         self._octets = 0
@@ -67,12 +68,18 @@ class StateSync(Instance):
         self.term += 1
         self._last = (self._last[0], 0)
 
+    def not_taken(self) -> None:
+        """A Config found no room to wait: what its master counts from here on is wrong."""
+        self._inexact = self.generation + self._pending() + 1
+
     def carried_out(self, message: Message, size: int, exact: bool, term: int) -> None:
         """A Config of the master has ended; `term`: when it came. If that is over, it belongs to
         it all the same, and the present master does not take its correlator for one of its own."""
         self.generation += 1
         correlator = message.header.correlator if term == self.term else 0
         self._last = (message.header.source, correlator)
+        if not exact:
+            self._inexact = max(self._inexact, self.generation)
         change = Change(self.generation, term, exact, message, size)
         self._changes[self.generation & INDEX_BITS] = change
         self._octets += size
@@ -89,6 +96,7 @@ class StateSync(Instance):
                 "CEID": self._last[0],
                 "Correlator": self._last[1],
                 "Pending": self._pending(),
+                "Inexact": self._inexact,
             }
         if name == "Journal":
             return _Rows(self._changes)

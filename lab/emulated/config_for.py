@@ -19,8 +19,7 @@ HA_MODE: Mapping[Mode, Literal[0, 1, 2]] = {"none": 0, "cold": 1, "hot": 2, "hot
 
 
 FR_DEAD_HEARTBEATS = 8
-"""After so many intervals of silence a CE asks the FEs about another CE. An early question costs
-little: the FEs look for themselves."""
+"""The dead interval of Fr is FEPO.CEHDI, but no less than so many heartbeat intervals of Fr."""
 
 
 def ces_in_use(topology: Topology, settings: CellSettings) -> tuple[Node, ...]:
@@ -115,7 +114,7 @@ def _ce_config(
         guard=settings.guard,
         sync=settings.replication if settings.mode == "hot+sync" else "off",
         fr_heartbeat_ms=settings.fr_heartbeat_ms,
-        fr_dead_ms=FR_DEAD_HEARTBEATS * settings.fr_heartbeat_ms,
+        fr_dead_ms=max(FR_DEAD_HEARTBEATS * settings.fr_heartbeat_ms, settings.cehdi_ms),
         tml=settings.tml,  # type: ignore[arg-type]
         journal=str(journal_path(folder, node.name)),
         api_socket=str(api_socket),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fe_datapath import configs
 from fe_datapath.lfbs import sync
 from forces.errors import ResultCode
 from forces.events import LossCause
@@ -191,6 +192,46 @@ def test_no_ce_writes_its_components() -> None:
     assert codes(made.config(set_value(LFB, "Position", value=value)))[0].name == "READ_ONLY"
 
 
+def test_the_last_generation_that_was_not_carried_out_whole_is_named() -> None:
+    made = associated()
+    made.config(set_hop(1, hop()))
+    assert position(made)["Inexact"] == 0
+    made.config(set_prefix(5, prefix(5, 77)))  # no such next hop
+    made.config(set_prefix(5, prefix(5, 1)))
+    at = position(made)
+    assert (at["Generation"], at["Inexact"]) == (3, 2)
+
+
+def test_a_config_that_finds_no_room_makes_all_that_follow_inexact(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(configs, "QUEUE_LIMIT", 1)
+    made = associated()
+    made.hold = True
+    for index in (1, 2, 3):
+        made.config(set_hop(index, hop(index)))
+    made.release()
+    at = position(made)
+    assert (at["Generation"], at["Inexact"]) == (2, 3)
+
+
+def test_what_waited_for_an_earlier_term_is_fenced_though_the_same_ce_is_master_again() -> None:
+    made = associated()
+    made.hold = True
+    made.config(set_hop(1, hop()))
+    made.config(set_hop(2, hop(2)))
+    made.lose(CE1)
+    made.advance(made.core.config.backup_retry_ms * 2)
+    made.associate(CE1)
+    made.lose(CE2)
+    assert made.core.ha.master == CE1
+    made.release()
+    at = position(made, CE1)
+    assert at["Term"] > 2
+    assert (at["Generation"], at["CEID"], at["Correlator"]) == (1, CE1, 0)
+    assert set(made.next_hops) == {1}
+
+
 # MasterLiveness
 
 
@@ -261,3 +302,16 @@ def test_the_masters_own_question_and_one_without_a_master_do_nothing() -> None:
     assert alone.core.ha.liveness() == (0, 0, 0)
     alone.core.ha.look(CE2)
     assert not alone.journal(alone.log, "detect")
+
+
+def test_a_late_timer_takes_its_lateness_off_the_masters_silence() -> None:
+    """The machine stood still: the master's heartbeats of that time were never sent."""
+    made = associated(fe_heartbeat_ms=10, cehdi_ms=100, detect="heartbeat")
+    made.advance(20)
+    made.beat(CE2)
+    made.now += 95_000_000
+    made.advance(1)
+    assert not made.journal(made.log, "detect")
+    made.beat(CE2)
+    made.advance(90)
+    assert made.journal(made.log, "detect")[0]["ce"] == "ce1"

@@ -18,7 +18,16 @@ from ce.routing import FeRoutes, NextHop, Route
 from forces.errors import ProtocolError, ResultCode
 from forces.messages import LfbSelect, Message, Operation, OperType
 from forces.model import library
-from forces.paths import Content, ExtendedResult, FullData, PathData, Result, SparseData, TableRange
+from forces.paths import (
+    F_SELTABRANGE,
+    Content,
+    ExtendedResult,
+    FullData,
+    PathData,
+    Result,
+    SparseData,
+    TableRange,
+)
 
 INSTANCE = 1
 """The only instance of every class but the port LFBs, whose instances are PHYPortIDs."""
@@ -180,7 +189,9 @@ def table_get(which: Table, first: int | None = None, last: int | None = None) -
     target = table(which)
     if first is None or last is None:
         return target.select(OperType.GET, target.get())
-    return target.select(OperType.GET, PathData(target.ids, selector=TableRange(first, last)))
+    return target.select(
+        OperType.GET, PathData(target.ids, TableRange(first, last), flags=F_SELTABRANGE)
+    )
 
 
 def leaves(

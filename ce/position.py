@@ -8,7 +8,7 @@ from ce.lfbs import answers, component, failure
 from ce.replica import Position
 from forces.errors import ProtocolError, ResultCode
 from forces.messages import LfbSelect, Message, OperType
-from forces.paths import FullData, PathData, SparseData, TableRange
+from forces.paths import F_SELTABRANGE, FullData, PathData, SparseData, TableRange
 from forces.wire import decode
 
 LFB = "Ext-FEStateSync"
@@ -45,7 +45,9 @@ def state_get(first: int, last: int) -> LfbSelect:
     """The position, and the journal from one generation to another."""
     position, journal = component(LFB, "Position"), component(LFB, "Journal")
     rows = TableRange(first & INDEX_BITS, last & INDEX_BITS)
-    return position.select(OperType.GET, position.get(), PathData(journal.ids, selector=rows))
+    return position.select(
+        OperType.GET, position.get(), PathData(journal.ids, rows, flags=F_SELTABRANGE)
+    )
 
 
 def liveness_get() -> LfbSelect:

@@ -326,7 +326,9 @@ class Replication:
             self._feed(fe, now)
             return ResultCode.NOT_FOUND
         replica.term = term
-        replica.following = True
+        if not replica.following:
+            replica.following = True
+            session.journal("follows", generation=replica.generation)
         return ResultCode.SUCCESS
 
     def backup(self, session: FeSession, now: int) -> None:

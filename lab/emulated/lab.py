@@ -121,11 +121,23 @@ class EmulatedLab:
                 for ce in ces
                 if not element.journals.has(fe, "associated", peer=ce)
             ]
+            if element.settings.mode == "hot+sync" and not missing:
+                missing = self._lacking_replicas(ces, fes)
             if not missing:
                 return
             if time.monotonic() > deadline:
                 raise LabError(f"not ready after {budget_s:g} s: {'; '.join(missing)}")
             time.sleep(POLL_S)
+
+    def _lacking_replicas(self, ces: list[str], fes: list[str]) -> list[str]:
+        """CE-CE synchronisation: each backup follows what the master does to each FE."""
+        masters = self.element.masters()
+        return [
+            f"{ce} does not follow {fe}"
+            for fe in fes
+            for ce in ces
+            if ce != masters.get(fe) and not self.element.journals.has(ce, "follows", fe=fe)
+        ]
 
     def trial(
         self, faults: tuple[FaultSpec, ...], calibrate_ms: float, observe_ms: float

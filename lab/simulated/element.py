@@ -181,7 +181,7 @@ class NetworkElement:
         return session is not None and session.ready
 
     def lacking_backups(self) -> list[str]:
-        """Hot standby: every FE is associated with every CE."""
+        """Hot standby: every FE is associated with every CE, and every backup follows."""
         if self.settings.mode not in ("hot", "hot+sync") or self.settings.policy != 1:
             return []
         return [
@@ -189,7 +189,18 @@ class NetworkElement:
             for fe in self.fes
             for ce in self.ces
             if self.processes[fe.name].alive and not self.fe(fe.name).ha.associated(ce.id)
+        ] or [
+            f"{ce.name} does not follow {fe.name}"
+            for fe in self.fes
+            for ce in self.ces
+            if self.settings.mode == "hot+sync" and self._lacks_replica(ce, fe)
         ]
+
+    def _lacks_replica(self, ce: Node, fe: Node) -> bool:
+        if ce.name == self.master_of(fe.name) or not self.processes[ce.name].alive:
+            return False
+        fr = self.ce(ce.name).fr
+        return fr is not None and not fr.replicas[fe.id].following
 
     def ask(self, name: str, command: str, arguments: Mapping[str, Any]) -> Any:
         """What a core answers at once; None if it does not."""

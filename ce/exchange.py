@@ -17,6 +17,7 @@ from forces.association import Association
 from forces.effects import Effect, Send
 from forces.header import Ack, ExecMode, Header, MessageType, TransPhase
 from forces.messages import LfbSelect, Message, flags_for
+from forces.values import value
 
 REQUEST_TIMEOUT_NS = 10_000_000_000
 """The kernel may need seconds for a full table; a lost master role shows long before."""
@@ -34,7 +35,7 @@ class Outcome(Enum):
     """The association ended first."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answer:
     outcome: Outcome
     message: Message | None = None
@@ -44,7 +45,7 @@ OnAnswer = Callable[[Answer, int], None]
 """Called with the answer and `now`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Pending:
     on_answer: OnAnswer
     due_ns: int

@@ -21,13 +21,14 @@ from forces.association import Association
 from forces.effects import Program
 from forces.errors import ResultCode
 from forces.messages import Message
+from forces.values import value
 
 QUEUE_LIMIT = 4096
 """Configs waiting. A CE that waits for answers has a few; one that does not must not cost an FE
 its memory."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Request:
     """A Config message that waits for its turn."""
 
@@ -53,7 +54,7 @@ class _UnderWay:
     """Edits that the datapath does not take. Not empty: it is being brought back."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finished:
     """A Config that has ended, one way or the other."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from forces.errors import ResultCode
+from forces.values import value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     Identifiers = NDArray[np.uint32]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SetPort:
     """Administrative state, MTU and promiscuity of a port; None leaves it as it is."""
 
@@ -31,7 +32,7 @@ class SetPort:
     promiscuous: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SetNextHop:
     """A next hop under an identifier that routes point to (a kernel nexthop object)."""
 
@@ -42,7 +43,7 @@ class SetNextHop:
     """Address in text form; "0.0.0.0" or "::": destinations are on the port's own link."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SetNextHopGroup:
     """Several next hops under one identifier (a kernel nexthop group). One that takes the place
     of another moves every route over it at once. A member that goes with its port leaves the
@@ -56,7 +57,7 @@ class SetNextHopGroup:
     """A next hop that gets no packet until all members are gone, and then gets all; 0: none."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DelNextHop:
     """Of a next hop or a group. Routes over it must be gone or re-pointed before, and no group
     have it: refused with BUSY otherwise."""
@@ -64,7 +65,7 @@ class DelNextHop:
     id: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SetRoute:
     prefix: bytes
     """Network address, 4 or 16 octets, host bits zero."""
@@ -72,7 +73,7 @@ class SetRoute:
     nexthop: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DelRoute:
     prefix: bytes
     length: int
@@ -119,7 +120,7 @@ class DelRoutes:
             yield DelRoute(prefix.tobytes(), length)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SetForwarding:
     """Forwarding of the whole FE on or off, atomically."""
 
@@ -170,7 +171,7 @@ class PortState:
     """rx_packets, rx_dropped, tx_packets, tx_dropped."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Failure:
     """One change that was not carried out.
 

@@ -10,7 +10,7 @@ back, or not tried, because another one failed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fe_datapath.edited import constrained, edited
@@ -46,6 +46,7 @@ class Edits:
         self._refused = refused or {}
         self.message = message
         self.mode = message.header.flags.mode
+        self.atomic = self.mode in (ExecMode.ALL_OR_NONE, ExecMode.RESERVED)
         """Reserved mode 0 is taken as all-or-none, the one that can do the least harm."""
         self.transaction = Transaction()
         self.codes: list[ResultCode] = []
@@ -74,7 +75,7 @@ class Edits:
         for lfb in message.lfbs:
             for operation in lfb.operations:
                 if not operation.paths and operation.type in RESPONSE_TO:
-                    self._try(lambda kind=operation.type: self._without_path(kind))
+                    self._try(self._without_path, operation.type)
                 for path in operation.paths:
                     self._path(lfb, operation.type, path, ())
 
@@ -83,12 +84,8 @@ class Edits:
             raise ProtocolError(ResultCode.INVALID_FLAGS, f"{kind.name} outside of a transaction")
 
     @property
-    def atomic(self) -> bool:
-        return self.mode in (ExecMode.ALL_OR_NONE, ExecMode.RESERVED)
-
-    @property
     def failed(self) -> bool:
-        return any(code is not ResultCode.SUCCESS for code in self.codes)
+        return self.codes.count(ResultCode.SUCCESS) != len(self.codes)
 
     def withdraw(self) -> None:
         """Nothing has happened, but the codes say what would have."""
@@ -123,7 +120,7 @@ class Edits:
     def _path(
         self, lfb: LfbSelect, kind: OperType, path: PathData, prefix: tuple[int, ...]
     ) -> None:
-        ids = prefix + path.ids
+        ids = prefix + path.ids if prefix else path.ids
         if path.selector is not None and not self._stopped:
             wrong = wrong_selector(path)
             if wrong is not None or (
@@ -149,12 +146,11 @@ class Edits:
             return
         row = self._fast_row(lfb, kind, path, ids)
         if row is not None and isinstance(path.content, FullData):
-            octets = path.content.value
-            self._try(lambda: self._set_row(lfb, row, ids[1], octets))
+            self._try(self._set_row, lfb, row, ids[1], path.content.value)
         else:
-            self._try(lambda: self._edit(lfb, kind, path, ids))
+            self._try(self._edit, lfb, kind, path, ids)
 
-    def _try(self, edit: Any) -> None:
+    def _try(self, edit: Callable[..., None], *arguments: Any) -> None:
         """Carry one edit out; it takes effect wholly or not at all."""
         if self._stopped or len(self.codes) >= MAX_EDITS:
             self.codes.append(NOT_DONE)
@@ -165,7 +161,7 @@ class Edits:
         try:
             if transaction.edit in self._refused:
                 raise ProtocolError(self._refused[transaction.edit], "the datapath refuses it")
-            edit()
+            edit(*arguments)
             if not self.atomic:
                 for instance, changes in transaction.since(mark).items():
                     wrong = instance.complete(changes)
@@ -195,23 +191,28 @@ class Edits:
         if kind is not OperType.SET or len(ids) != 2 or type(path.content) is not FullData:
             return None
         place = (lfb.class_id, ids[0])
-        if place not in self._rows:
-            self._rows[place] = None
-            cls = self.store.library.find(lfb.class_id)
-            component = cls.components.get(ids[0]) if cls is not None else None
-            if (
-                component is not None
-                and component.access == "read-write"
-                and isinstance(component.type, ArrayType)
-                and component.type.maximum is None
-                and component.type.length is None
-                and not component.type.keys
-                and isinstance(component.type.row, StructType)
-            ):
-                row = component.type.row
-                checked = tuple(field for field in row.fields if constrained(field.type))
-                self._rows[place] = PlainTable(component.name, row, checked)
-        return self._rows[place]
+        try:
+            return self._rows[place]
+        except KeyError:
+            self._rows[place] = self._plain_table(*place)
+            return self._rows[place]
+
+    def _plain_table(self, class_id: int, component_id: int) -> PlainTable | None:
+        cls = self.store.library.find(class_id)
+        component = cls.components.get(component_id) if cls is not None else None
+        if (
+            component is None
+            or component.access != "read-write"
+            or not isinstance(component.type, ArrayType)
+            or component.type.maximum is not None
+            or component.type.length is not None
+            or component.type.keys
+            or not isinstance(component.type.row, StructType)
+        ):
+            return None
+        row = component.type.row
+        checked = tuple(field for field in row.fields if constrained(field.type))
+        return PlainTable(component.name, row, checked)
 
     def _set_row(self, lfb: LfbSelect, rows: PlainTable, index: int, octets: bytes) -> None:
         instance = self.store.find(lfb.class_id, lfb.instance_id)

@@ -99,6 +99,15 @@ class ForwardingElement:
         self._enabled = False
         """The FE has moved itself to OperEnable: it does so once."""
         self._programs: dict[int, tuple[Change, ...]] = {}
+        self._handlers: dict[MessageType, Callable[[MessageReceived], None]] = {
+            MessageType.HEARTBEAT: self.ha.heartbeat,
+            MessageType.CONFIG: self._config,
+            MessageType.QUERY: self._query,
+            MessageType.ASSOCIATION_TEARDOWN: self.ha.teardown,
+        }
+        """What a CE may send to an FE that is associated with it (RFC 5810 section 7)."""
+        if config.redirect is not None:
+            self._handlers[MessageType.PACKET_REDIRECT] = self._redirected
 
     def start(self, now: int) -> list[Effect]:
         """RFC 5812 section 5.2: an FE starts in OperDisable. It may forward all the same, by what
@@ -162,7 +171,7 @@ class ForwardingElement:
             if not self.ha.setup_response(event):
                 self._refuse(ce, event.size)
             return
-        handler = self._handler(message.type) if self.ha.associated(ce) else None
+        handler = self._handlers.get(message.type) if self.ha.associated(ce) else None
         if handler is None:
             self._refuse(ce, event.size)
             return
@@ -172,21 +181,6 @@ class ForwardingElement:
             return
         link.received(self.context.now, event.size)
         handler(event)
-
-    def _handler(self, kind: MessageType) -> Callable[[MessageReceived], None] | None:
-        """What a CE may send to an FE that is associated with it (RFC 5810 section 7)."""
-        match kind:
-            case MessageType.HEARTBEAT:
-                return self.ha.heartbeat
-            case MessageType.CONFIG:
-                return self._config
-            case MessageType.QUERY:
-                return self._query
-            case MessageType.ASSOCIATION_TEARDOWN:
-                return self.ha.teardown
-            case MessageType.PACKET_REDIRECT if self.config.redirect is not None:
-                return self._redirected
-        return None
 
     def _redirected(self, event: MessageReceived) -> None:
         if event.peer != self.ha.master:
@@ -299,12 +293,7 @@ class ForwardingElement:
         ack = flags.ack
         exact = not (failed or finished.diverged or flags.transaction)
         self.sync.carried_out(request.message, request.size, exact, request.term)
-        wanted = {
-            Ack.NO_ACK: False,
-            Ack.SUCCESS_ACK: not failed,
-            Ack.FAILURE_ACK: failed,
-            Ack.ALWAYS_ACK: True,
-        }[ack]
+        wanted = ack is Ack.ALWAYS_ACK or ack is (Ack.FAILURE_ACK if failed else Ack.SUCCESS_ACK)
         if wanted and self.ha.associated(request.peer) and self.ha.holds(request.association):
             verdicts = Verdicts.of(edits, self.fepo.extended)
             body = verdicts.response(failed_only=ack is Ack.FAILURE_ACK)

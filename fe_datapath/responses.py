@@ -8,13 +8,14 @@ DEL of 4,000 rows fits into them while 4,000 results do not.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Protocol
 
 from forces.errors import ResultCode, UsageError
 from forces.messages import LfbSelect, Message, Operation, OperType
 from forces.paths import ExtendedResult, PathData, Result
+from forces.values import value
 from forces.wire import lfbs_length
 
 NOT_DONE = ResultCode.UNSPECIFIED_ERROR
@@ -47,6 +48,8 @@ def _result(code: ResultCode) -> Result:
 
 
 Body = tuple[LfbSelect, ...]
+_NONE: frozenset[ResultCode] = frozenset()
+_SUCCESSES = frozenset({ResultCode.SUCCESS})
 
 
 def is_too_long(body: Body) -> bool:
@@ -95,7 +98,7 @@ class Edits(Protocol):
     keyed: dict[int, tuple[int, ...]]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verdicts:
     """How a Config ended, path by path."""
 
@@ -111,21 +114,22 @@ class Verdicts:
     @classmethod
     def of(cls, edits: Edits, extended: bool) -> Verdicts:
         first = edits.first
-        reasons = {n - first: reason for n, reason in edits.reasons.items() if n >= first}
+        reasons: Mapping[int, str] = edits.reasons
+        if first:
+            reasons = {n - first: reason for n, reason in reasons.items() if n >= first}
         return cls(edits.message, edits.codes[first:], reasons, edits.keyed, extended)
 
     def response(self, failed_only: bool) -> tuple[LfbSelect, ...]:
         """The body of the ConfigResponse; with `failed_only` (FailureACK) without successes."""
+        failed = self.codes.count(ResultCode.SUCCESS) != len(self.codes)
+        if not failed and not failed_only and len(self.codes) <= SURELY_FITS:
+            return self._paths(_NONE)
         shapes: list[Callable[[], tuple[LfbSelect, ...]]] = [
-            lambda: self._paths({ResultCode.SUCCESS} if failed_only else set()),
-            lambda: self._paths({ResultCode.SUCCESS}),
-            lambda: self._paths({ResultCode.SUCCESS, NOT_DONE}),
+            lambda: self._paths(_SUCCESSES if failed_only else _NONE),
+            lambda: self._paths(_SUCCESSES),
+            lambda: self._paths(_SUCCESSES | {NOT_DONE}),
         ]
-        if any(code is not ResultCode.SUCCESS for code in self.codes):
-            candidates = shapes
-        else:
-            candidates = shapes[:1]
-        for shape in candidates:
+        for shape in shapes if failed else shapes[:1]:
             body = shape()
             if len(self.codes) <= SURELY_FITS:
                 return body
@@ -136,7 +140,7 @@ class Verdicts:
             return body
         return self._whole()
 
-    def _paths(self, without: set[ResultCode]) -> tuple[LfbSelect, ...]:
+    def _paths(self, without: frozenset[ResultCode]) -> tuple[LfbSelect, ...]:
         numbers = iter(range(len(self.codes)))
         lfbs = []
         for lfb in self.message.lfbs:
@@ -157,7 +161,7 @@ class Verdicts:
         return tuple(lfbs)
 
     def _answer(
-        self, path: PathData, numbers: Iterator[int], without: set[ResultCode]
+        self, path: PathData, numbers: Iterator[int], without: frozenset[ResultCode]
     ) -> PathData | None:
         ids = self.keyed.get(id(path), path.ids) if self.keyed else path.ids
         if path.children:

@@ -7,7 +7,6 @@ under way has changed and the kernel has not confirmed.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from fe_datapath.lfbs.instance import Instance
@@ -18,6 +17,7 @@ from forces.messages import LfbSelect, Operation, OperType
 from forces.model import ArrayType, Field, FieldsType, Library, StructType, Target
 from forces.paths import (
     F_SELKEY,
+    F_SELKEY_DRAWN,
     F_SELTABRANGE,
     FullData,
     KeyInfo,
@@ -26,6 +26,7 @@ from forces.paths import (
     TableRange,
 )
 from forces.tlv import ILV_HEAD, MAX_TLV_VALUE, TLV_HEAD
+from forces.values import value
 
 SELECT_HEAD = 8
 """Class and instance in an LFBselect, whose length has 16 bits (RFC 5810 section 6.2): what one
@@ -37,12 +38,10 @@ MAX_DUMP = 8 << 20
 """Octets of a table in several QueryResponses: they wait in one queue of the driver's, together."""
 MAX_ANSWER = 240_000
 """Octets of contents in one QueryResponse: a message is 262,140 long at most (section 6.1)."""
-F_SELKEY_DRAWN = 0x8000
-"""F_SELKEY where Figure 18 of RFC 5810 draws it."""
 ARRAY_PROPERTIES = ("entryCount", "highestUsedSubscript", "firstUnusedSubscript")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PlainTable:
     """A top-level table whose rows can be taken as they come: what bulk updates consist of."""
 

@@ -6,11 +6,13 @@ Also what lets queries see committed values only while the kernel is still being
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from operator import attrgetter
 from typing import Any
 
 from fe_datapath.lfbs.instance import MISSING, Instance
 from fe_datapath.lfbs.plan import Plan
 
+_PLANNED = attrgetter("planned")
 Place = tuple[Instance, str]
 Change = tuple[Any, Any, int]
 """Value before, value now, number of the edit that did it."""
@@ -26,6 +28,8 @@ class Transaction:
         """Instance, component, row, value before and after, and what `_touched` had there."""
         self._touched: dict[Place, dict[int | None, tuple[Any, int]]] = {}
         """Value before the Config, and the last edit that touched it."""
+        self._changes: ChangesByInstance | None = None
+        """What `changes` has found, until the next change."""
 
     def __len__(self) -> int:
         return len(self._log)
@@ -41,6 +45,7 @@ class Transaction:
         if place is None:
             place = self._touched[instance, name] = {}
         before = place.get(index)
+        self._changes = None
         self._log.append((instance, name, index, old, new, before))
         place[index] = (old if before is None else before[0], self.edit)
 
@@ -51,6 +56,7 @@ class Transaction:
     def undo(self, mark: int = 0) -> None:
         """Take back what was done since `mark`, the last first."""
         while len(self._log) > mark:
+            self._changes = None
             instance, name, index, old, new, before = self._log.pop()
             instance.put(name, index, new, old)
             place = self._touched[instance, name]
@@ -93,7 +99,9 @@ class Transaction:
         return value
 
     def changes(self) -> ChangesByInstance:
-        """What differs from before, by instance."""
+        """What differs from before, by instance. Not to be changed: it is kept."""
+        if self._changes is not None:
+            return self._changes
         found: ChangesByInstance = {}
         for (instance, name), place in self._touched.items():
             whole = None in place
@@ -105,6 +113,7 @@ class Transaction:
                     rows[index] = (old, new, edit)
             if rows:
                 found.setdefault(instance, {})[name] = rows
+        self._changes = found
         return found
 
     def plan(self) -> Plan:
@@ -115,7 +124,7 @@ class Transaction:
 def plan_for(changes: Mapping[Instance, Mapping[str, Mapping[int | None, Change]]]) -> Plan:
     """What the datapath must do for these changes of tables, which have been made."""
     plan = Plan()
-    for instance in sorted(changes, key=lambda instance: instance.planned):
+    for instance in sorted(changes, key=_PLANNED) if len(changes) > 1 else changes:
         instance.plan(changes[instance], plan)
     return plan
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from fe_datapath.edits import Edits
 from fe_datapath.responses import NOT_DONE
@@ -142,7 +143,7 @@ class Refusal(Edits):
         self._why = why
         super().__init__(store, message)
 
-    def _try(self, edit: Callable[[], None]) -> None:
+    def _try(self, edit: Callable[..., None], *arguments: Any) -> None:
         self.reasons[len(self.codes)] = self._why.reason
         self.codes.append(self._why.code)
 

@@ -6,20 +6,21 @@ The driver carries effects out in order and decides nothing.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from forces.messages import Message
+from forces.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Connect:
     """Open the three channels to this peer; ends in `PeerUp` or `ConnectFailed`."""
 
     peer: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Disconnect:
     """Close the channels to this peer, or give up connecting. No event follows."""
 
@@ -28,7 +29,7 @@ class Disconnect:
     """True: do not wait for unsent messages."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Send:
     """Send on the channel that the message's type belongs to. A peer that is not up any more
     is not an error here: its `PeerLost` is already on the way."""
@@ -37,7 +38,7 @@ class Send:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SetTimer:
     """Fire `TimerFired(key)` at `at_ns`. A timer of the same key is replaced."""
 
@@ -45,14 +46,14 @@ class SetTimer:
     at_ns: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CancelTimer:
     """No error if there is none."""
 
     key: Hashable
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Program:
     """Carry out datapath changes in order; ends in `ProgramDone` with the same token.
 
@@ -65,7 +66,7 @@ class Program:
     """True: the changes after a failed one are not tried."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Journal:
     """Write one line of the journal, stamped when its turn comes among the effects: a `master`
     after the `Send` of PrimaryCEChanged says when that had been sent."""
@@ -74,7 +75,7 @@ class Journal:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Deliver:
     """The answer to a `Command`. `error` is a sentence for its user."""
 
@@ -83,7 +84,7 @@ class Deliver:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InjectPacket:
     """Send a frame: on an FE out of the port, on a CE up into the port's image. Packets get lost;
     no event follows."""
@@ -96,7 +97,7 @@ class InjectPacket:
     """On a CE: whose port it is."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FollowPort:
     """On a CE: the port's image in its namespace shall have this carrier, and this address."""
 

@@ -8,13 +8,14 @@ in ns.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
 from forces.channels import Channel
 from forces.errors import ProtocolError
 from forces.messages import Message
+from forces.values import value
 
 
 class LossCause(StrEnum):
@@ -38,14 +39,14 @@ class LossCause(StrEnum):
     """We closed it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PeerUp:
     """All three channels to this peer are up."""
 
     peer: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PeerLost:
     """A channel of an established peer ended, hence all (RFC 5811 A.3). Never sent for a
     disconnect that the core itself asked for."""
@@ -55,7 +56,7 @@ class PeerLost:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ConnectFailed:
     """A `Connect` came to nothing."""
 
@@ -64,7 +65,7 @@ class ConnectFailed:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MessageReceived:
     """A well-formed message on the channel where it belongs."""
 
@@ -75,7 +76,7 @@ class MessageReceived:
     """Octets on the wire."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BadMessage:
     """Octets that are no message, or came on a wrong channel, PPID or priority."""
 
@@ -85,14 +86,14 @@ class BadMessage:
     error: ProtocolError
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TimerFired:
     """The timer that `SetTimer` set under this key is due."""
 
     key: Hashable
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LinkChanged:
     """The datapath saw a port change."""
 
@@ -106,7 +107,7 @@ class LinkChanged:
     """What else is known: speed_mbit, duplex, mtu, mac, admin_up."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ProgramDone:
     """The datapath has carried out a `Program`."""
 
@@ -117,7 +118,7 @@ class ProgramDone:
     """Index into the changes -> `ResultCode`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Command:
     """Somebody asks through the local API; the answer is a `Deliver` with the same token."""
 
@@ -126,7 +127,7 @@ class Command:
     token: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PacketPunted:
     """A packet that the port's kernel has for the core: on an FE one that came in by the port and
     is for the CE, on a CE one that was written to the port's image there (RFC 5810 section 7.9)."""
@@ -139,7 +140,7 @@ class PacketPunted:
     """On a CE: whose port it is."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class KernelRoutesRead:
     """What the routing daemons beside a CE have put into its namespace's kernel, all of it."""
 

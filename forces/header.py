@@ -8,11 +8,11 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 
 from forces.errors import ProtocolError, ResultCode
+from forces.values import value
 
 VERSION = 1
 HEADER_LENGTH = 24
@@ -68,7 +68,7 @@ class TransPhase(IntEnum):
     ABT = 3
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Flags:
     """The flags word. `reserved` keeps the bits that a receiver must ignore, so that a captured
     message re-encodes to the same bytes."""
@@ -112,7 +112,7 @@ _HEADER = struct.Struct("!BBHIIQI")
 _TYPES = {int(kind): kind for kind in MessageType}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Header:
     """A message's common header; its length field is computed when the message is encoded."""
 

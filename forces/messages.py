@@ -5,11 +5,12 @@ Their wire form is in `forces.wire`; `encode`, `decode` and `encoded_length` are
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 from forces.header import Ack, ExecMode, Flags, Header, MessageType
 from forces.paths import ExtendedResult, PathData, Result
+from forces.values import value
 
 
 class OperType(IntEnum):
@@ -50,7 +51,7 @@ class TeardownReason(IntEnum):
     UNSPECIFIED = 255
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Operation:
     """One OPER-TLV. COMMIT and TRCOMP have neither paths nor a result."""
 
@@ -60,7 +61,7 @@ class Operation:
     """COMMIT-RESPONSE only: it carries its RESULT without a path (RFC 5810 section 7.6.2)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LfbSelect:
     """One LFBselect-TLV: the operations on one LFB instance."""
 
@@ -69,7 +70,7 @@ class LfbSelect:
     operations: tuple[Operation, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Redirect:
     """One REDIRECT-TLV: a packet with its metadata (RFC 5810 section 7.9)."""
 
@@ -78,7 +79,7 @@ class Redirect:
     packet: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """A ForCES message. Which of the body fields is used follows from `header.type`."""
 
@@ -112,6 +113,7 @@ PRIORITY = {
 """Default priority of each message (RFC 5811 section 4.2.1)."""
 
 
+@lru_cache(maxsize=256)
 def flags_for(
     kind: MessageType, ack: Ack = Ack.NO_ACK, mode: ExecMode = ExecMode.RESERVED
 ) -> Flags:

@@ -6,26 +6,27 @@ EXTENDEDRESULT). Contents stay opaque octets here: the model (`forces.model`) gi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from forces.errors import ResultCode
+from forces.values import value
 
 F_SELKEY = 0x0001
-"""Path flag: a KEYINFO follows. tcpdump and RFC 7391 read it here, Figure 18 draws 0x8000."""
+"""Path flag: a KEYINFO follows. tcpdump and RFC 7391 read it here."""
+F_SELKEY_DRAWN = 0x8000
+"""The same, where Figure 18 of RFC 5810 draws it."""
 F_SELTABRANGE = 0x0002
 """Path flag: a TABLERANGE follows (RFC 7391 section 3.1.1)."""
 TABLE_END = 0xFFFFFFFF
 """`TableRange.end` that means the table's last row."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FullData:
     """FULLDATA-TLV: every component of what the path names."""
 
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SparseData:
     """SPARSEDATA-TLV: some components (or some rows), each as an ILV."""
 
@@ -33,7 +34,7 @@ class SparseData:
     """(component ID or row index, contents)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Result:
     """RESULT-TLV: how one operation on one path ended."""
 
@@ -48,7 +49,7 @@ class Result:
         return self.code == ResultCode.SUCCESS
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ExtendedResult:
     """EXTENDEDRESULT-TLV (RFC 7391 section 3.2)."""
 
@@ -62,7 +63,7 @@ class ExtendedResult:
         return self.code == ResultCode.SUCCESS
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class KeyInfo:
     """KEYINFO-TLV: selects the rows whose content key has this value."""
 
@@ -70,7 +71,7 @@ class KeyInfo:
     value: FullData
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TableRange:
     """TABLERANGE-TLV: rows start..end, both included; GET and DEL only."""
 
@@ -81,7 +82,7 @@ class TableRange:
 Content = FullData | SparseData | Result | ExtendedResult
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PathData:
     """PATH-DATA-TLV. `ids` empty means the whole LFB. Either `content` or `children`, or neither;
     a response may hold several contents only through `children`."""

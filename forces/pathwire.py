@@ -7,6 +7,7 @@ import struct
 from forces.errors import ProtocolError, ResultCode, UsageError
 from forces.paths import (
     F_SELKEY,
+    F_SELKEY_DRAWN,
     F_SELTABRANGE,
     Content,
     ExtendedResult,
@@ -32,6 +33,10 @@ MAX_DEPTH = 16
 MAX_IDS = 64
 """IDs of one path: the same reason."""
 
+_FLAGS_OF: dict[int, int] = {
+    TlvType.KEYINFO: F_SELKEY | F_SELKEY_DRAWN,
+    TlvType.TABLERANGE: F_SELTABRANGE,
+}
 _PATH_HEAD = struct.Struct("!HH")
 _RANGE = struct.Struct("!II")
 _WORD = struct.Struct("!I")
@@ -49,7 +54,7 @@ def encode_path(path: PathData) -> bytes:
     flags = path.flags
     parts = [b""]
     if isinstance(path.selector, KeyInfo):
-        flags |= F_SELKEY if not flags & 0x8000 else 0
+        flags |= F_SELKEY if not flags & F_SELKEY_DRAWN else 0
         key = _WORD.pack(path.selector.key_id)
         parts.append(encode_tlv(TlvType.KEYINFO, key + _encode_full(path.selector.value)))
     elif path.selector is not None:
@@ -105,6 +110,8 @@ def decode_path(data: bytes, start: int, end: int, depth: int = 1) -> PathData:
     selector: KeyInfo | TableRange | None = None
     if tlvs and tlvs[0][0] in (TlvType.KEYINFO, TlvType.TABLERANGE):
         kind, first, last = tlvs.pop(0)
+        if not flags & _FLAGS_OF[kind]:
+            raise ProtocolError(ResultCode.INVALID_TFLAGS, "selector without its path flag")
         decode_selector = _decode_key if kind == TlvType.KEYINFO else _decode_range
         selector = decode_selector(data, first, last)
     elif flags & (F_SELKEY | F_SELTABRANGE):

@@ -12,6 +12,7 @@ import struct
 from forces.errors import ProtocolError, ResultCode, UsageError
 from forces.header import HEADER_LENGTH, MAX_MESSAGE_LENGTH, Header, MessageType
 from forces.messages import LfbSelect, Message, Operation, OperType, Redirect
+from forces.oneshape import body_length, decode_one, encode_one
 from forces.pathwire import (
     content_length,
     decode_path,
@@ -60,6 +61,13 @@ _WITHOUT_PATH = frozenset({OperType.COMMIT, OperType.TRCOMP, OperType.COMMIT_RES
 def encode(message: Message) -> bytes:
     """The message's octets, a multiple of four. Raises UsageError for a message that the protocol
     does not have: a body that is not its type's, or one that is too long."""
+    allowed = OPERATIONS.get(message.header.type)
+    octets = encode_one(message, allowed) if allowed is not None else None
+    return encode_any(message) if octets is None else octets
+
+
+def encode_any(message: Message) -> bytes:
+    """`encode`, the general way."""
     kind = message.header.type
     if message.lfbs and kind not in OPERATIONS:
         raise UsageError(f"a {kind.name} carries no LFBselect")
@@ -84,6 +92,13 @@ def encode(message: Message) -> bytes:
 def decode(data: bytes) -> Message:
     """One whole message. Raises ProtocolError, and nothing else, for anything that is none."""
     header = Header.decode(data)
+    allowed = OPERATIONS.get(header.type)
+    message = decode_one(header, data, allowed) if allowed is not None else None
+    return decode_any(header, data) if message is None else message
+
+
+def decode_any(header: Header, data: bytes) -> Message:
+    """`decode`, the general way."""
     tlvs = decode_tlvs(data, HEADER_LENGTH, len(data))
     kind = header.type
     if kind in OPERATIONS:
@@ -133,6 +148,9 @@ def encoded_length(message: Message) -> int:
 
 def lfbs_length(lfbs: tuple[LfbSelect, ...]) -> int:
     """Octets of a body of LFBselects. Raises UsageError as `encoded_length`."""
+    plain = body_length(lfbs)
+    if plain is not None:
+        return plain
     body = 0
     for select in lfbs:
         inner = _SELECT.size

@@ -34,7 +34,7 @@ _LAST = 8
 
 class Plan:
     def __init__(self) -> None:
-        self._phases: list[list[tuple[Change, int]]] = [[] for _ in range(_LAST + 1)]
+        self._phases: dict[int, list[tuple[Change, int]]] = {}
         self._routes: set[tuple[int, bytes, int]] = set()
 
     def add(self, change: Change, edit: int = -1) -> None:
@@ -50,9 +50,16 @@ class Plan:
                 if route in self._routes:  # a changed next hop and a changed prefix both ask for it
                     return
                 self._routes.add(route)
-        self._phases[phase].append((change, edit))
+        entries = self._phases.get(phase)
+        if entries is None:
+            self._phases[phase] = [(change, edit)]
+        else:
+            entries.append((change, edit))
 
     def result(self) -> tuple[tuple[Change, ...], tuple[int, ...]]:
         """The changes in order, and beside each the number of its edit."""
-        entries = [entry for phase in self._phases for entry in phase]
-        return tuple(c for c, _ in entries), tuple(e for _, e in entries)
+        if not self._phases:
+            return (), ()
+        entries = [entry for phase in sorted(self._phases) for entry in self._phases[phase]]
+        changes, edits = zip(*entries, strict=True)
+        return changes, edits

@@ -61,12 +61,18 @@ class Prefixes(Instance):
         if index is None:
             return
         family = self.family
+        before = after = None
         if old is not MISSING:
-            del self.by_prefix[family.prefix_of(old)]
+            before = family.prefix_of(old)
             self.users[family.target(old)].discard(index)
         if new is not MISSING:
-            self.by_prefix[family.prefix_of(new)] = index
+            after = family.prefix_of(new)
             self.users.setdefault(family.target(new), set()).add(index)
+        if before != after:
+            if before is not None:
+                del self.by_prefix[before]
+            if after is not None:
+                self.by_prefix[after] = index
 
     def complete(self, changes: Changes) -> tuple[int, ProtocolError] | None:
         """A next hop may have come and gone within one Config."""

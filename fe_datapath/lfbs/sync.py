@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from fe_datapath.lfbs.instance import Instance
 from forces.messages import Message
 from forces.model import Library
+from forces.values import value
 from forces.wire import encode
 
 JOURNAL_ROWS = 4096
@@ -23,7 +23,7 @@ JOURNAL_OCTETS = 4 << 20
 INDEX_BITS = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Change:
     generation: int
     term: int

@@ -229,17 +229,28 @@ class FeRig:
         phase: TransPhase | None = None,
     ) -> Message | None:
         """The FE's answer to a Config; None: it gave none."""
+        message = self.config_message(*lfbs, ce=ce, ack=ack, mode=mode, phase=phase)
+        answers = self.receive(ce, message)
+        responses = [m for m in answers if m.type is MessageType.CONFIG_RESPONSE]
+        assert len(responses) <= 1
+        for response in responses:
+            assert response.header.correlator == message.header.correlator
+        return responses[0] if responses else None
+
+    def config_message(
+        self,
+        *lfbs: LfbSelect,
+        ce: int = CE1,
+        ack: Ack = Ack.ALWAYS_ACK,
+        mode: ExecMode = ExecMode.ALL_OR_NONE,
+        phase: TransPhase | None = None,
+    ) -> Message:
         kind = MessageType.CONFIG
         flags = Flags(
             ack, PRIORITY[kind], mode, phase is not None, TransPhase.SOT if phase is None else phase
         )
         header = Header(kind, ce, self.settings.id, self.correlator(), flags)
-        answers = self.receive(ce, Message(header, lfbs))
-        responses = [m for m in answers if m.type is MessageType.CONFIG_RESPONSE]
-        assert len(responses) <= 1
-        for response in responses:
-            assert response.header.correlator == header.correlator
-        return responses[0] if responses else None
+        return Message(header, lfbs)
 
     def query_all(self, *lfbs: LfbSelect, ce: int = CE1) -> list[Message]:
         kind = MessageType.QUERY

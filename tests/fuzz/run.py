@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> None:
     import atheris  # not a dependency of ceha: docs/fuzzing.md
 
     with atheris.instrument_imports(include=["forces", "fe_datapath", "ce"]):
-        from tests.fuzz.targets import TARGETS, seeds
+        from tests.fuzz.targets import TARGETS, seeds_of
 
     if not arguments or arguments[0] not in TARGETS:
         sys.exit(f"which of {', '.join(TARGETS)}?")
@@ -27,8 +27,8 @@ def main(arguments: list[str]) -> None:
     seconds = int(arguments[1]) if len(arguments) > 1 else 60
     corpus = Path(arguments[2]) if len(arguments) > 2 else Path(tempfile.mkdtemp())
     corpus.mkdir(parents=True, exist_ok=True)
-    for number, octets in enumerate(seeds()):
-        (corpus / f"seed-{number}").write_bytes(octets[1:] if name == "decoder" else octets)
+    for number, octets in enumerate(seeds_of(name)):
+        (corpus / f"seed-{number}").write_bytes(octets)
     options = [
         f"-max_total_time={seconds}",
         f"-max_len={MAX_OCTETS}",

@@ -1,4 +1,6 @@
-"""What is fuzzed: the decoder, a live FE core, and a live CE core, each fed with any octets.
+"""What is fuzzed: the decoder, the model's codecs, a live FE core, and a live CE core, each fed
+with any octets. The FE redirects packets, and its master has a transaction open or not; every class
+that is shipped, the IPv6 ones too, is the model's.
 
 A target takes octets and returns; whatever is wrong raises. The laws (issue 3, DESIGN section 8.7):
 a message or a ProtocolError, nothing else out of the decoder; the core never raises, what it sends
@@ -10,14 +12,35 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 
+from fe_datapath.config import RedirectConfig
 from forces.channels import CHANNEL_OF, Channel
 from forces.errors import ProtocolError
-from forces.header import HEADER_LENGTH, Header, MessageType
+from forces.events import LinkChanged, PacketPunted
+from forces.header import HEADER_LENGTH, Header, MessageType, TransPhase
+from forces.messages import Message, Operation, OperType, Redirect, flags_for
+from forces.model import DataType, library
+from forces.paths import TableRange
 from forces.wire import decode, encode, encoded_length
 from tests.conformance.ce_rig import CE1 as OWN_CE
 from tests.conformance.ce_rig import FE1, CeRig
-from tests.conformance.fe_rig import CE1, CE2, FE, MS, FeRig, set_hop, set_prefix
+from tests.conformance.fe_rig import (
+    CE1,
+    CE2,
+    FE,
+    FEPO,
+    HOPS,
+    LPM,
+    MS,
+    STATE_SYNC,
+    FeRig,
+    lfb,
+    operation,
+    path,
+    set_hop,
+    set_prefix,
+)
 
 MAX_MESSAGES = 24
 """Of one input: a conversation."""
@@ -42,6 +65,33 @@ def _decode(data: bytes) -> None:
     octets = encode(message)
     assert decode(octets) == message
     assert encoded_length(message) == len(octets)
+
+
+def fuzz_model(data: bytes) -> None:
+    """A type of the library, by the first two octets, unpacks what follows."""
+    if len(data) < 2:
+        return
+    kinds = _kinds()
+    kind = kinds[struct.unpack_from("!H", data)[0] % len(kinds)]
+    try:
+        value = kind.unpack(data[2:])
+        kind.check(value)
+    except ProtocolError:
+        return
+    octets = kind.pack(value)
+    assert repr(kind.unpack(octets)) == repr(value)  # == would not do: not-a-numbers
+    kind.embed(value)
+
+
+@cache
+def _kinds() -> list[DataType]:
+    """What components, capabilities, their rows and the reports of events are made of."""
+    kinds: list[DataType] = list(library().types.values())
+    for cls in library().classes:
+        kinds += [component.type for component in cls.components.values()]
+        kinds += [event.report_type for event in cls.events.values() if event.report_type]
+    kinds.append(library().event_property_type)
+    return kinds
 
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -77,7 +127,7 @@ def _channel(octets: bytes, control: int) -> Channel:
 
 
 def fuzz_fe(data: bytes) -> None:
-    rig = FeRig()
+    rig = FeRig(redirect=RedirectConfig(for_us=True, ttl_expired=True))
     rig.associate(CE1)
     rig.associate(CE2)
     rig.config(set_hop(1), set_prefix(1, "20.0.0.0"))
@@ -87,6 +137,9 @@ def fuzz_fe(data: bytes) -> None:
         octets = _addressed(octets, ce, FE, control)
         if control & 0x20:  # a firing timer in between
             rig.fire_due(rig.now + 30 * MS)
+        if control & 0x08:  # a packet comes in by a port, or the port's cable is pulled
+            rig.event(PacketPunted(1, octets))
+            rig.event(LinkChanged(2, bool(control & 1), rig.now))
         before = rig.picture() if ce != rig.core.ha.master else None
         at = len(rig.effects)
         rig.octets(ce, octets, _channel(octets, control), strict=not control & 0x10)
@@ -134,6 +187,39 @@ def fuzz_ce(data: bytes) -> None:
         assert set(rig.core.sessions) <= {FE1}
 
 
+def _two_phase() -> Iterator[Message]:
+    """A transaction of the master's: two messages, commit, another one, abort."""
+    rig = FeRig()
+    rig.associate(CE1)
+    commit = lfb(HOPS, Operation(OperType.COMMIT))
+    for phase, select in (
+        (TransPhase.SOT, set_hop(2, 1, "10.1.0.3")),
+        (TransPhase.MOT, set_prefix(2, "20.0.1.0", 2)),
+        (TransPhase.EOT, commit),
+        (TransPhase.SOT, lfb(LPM, operation(OperType.DEL, path(1, selector=TableRange())))),
+        (TransPhase.ABT, commit),
+        (TransPhase.EOT, lfb(HOPS, Operation(OperType.TRCOMP))),
+    ):
+        yield rig.config_message(select, phase=phase)
+
+
+def _questions() -> Iterator[Message]:
+    """The vendor class, everything of FEPO, properties of an event; packets for a port."""
+    rig = FeRig()
+    sync = [operation(OperType.GET, path(number)) for number in (1, 2, 3)]
+    everything = operation(OperType.GET, path())
+    event = operation(OperType.GET_PROP, path(61, 1))
+    kind = MessageType.QUERY
+    header = Header(kind, CE1, FE, rig.correlator(), flags_for(kind))
+    yield Message(header, (lfb(STATE_SYNC, *sync), lfb(FEPO, everything, event)))
+    port = struct.pack("!I", 1)
+    kind = MessageType.PACKET_REDIRECT
+    yield Message(
+        Header(kind, CE1, FE, 0, flags_for(kind)),
+        redirects=(Redirect(((1, port), (14, port)), bytes(64)), Redirect((), bytes(20))),
+    )
+
+
 def seeds() -> Iterator[bytes]:
     """Conversations to begin with: every kind of message that the conformance tests speak."""
     rig = FeRig()
@@ -142,7 +228,8 @@ def seeds() -> Iterator[bytes]:
     rig.get("FEObject", "LFBTopology")
     ce = CeRig()
     setup = ce.setup(FE1)
-    sent = [*rig.sent(CE1), *ce.sent(FE1), setup]
+    sent = [*rig.sent(CE1), *ce.sent(FE1), setup, *_two_phase(), *_questions()]
+    yield b"".join(b"\0" + encode(message) for message in _two_phase())
     for message in sent:
         octets = encode(message)
         yield b"\0" + octets
@@ -150,4 +237,19 @@ def seeds() -> Iterator[bytes]:
         yield b"\x08" + encode(replace(message, header=header))
 
 
-TARGETS: dict[str, Target] = {"decoder": fuzz_decoder, "fe": fuzz_fe, "ce": fuzz_ce}
+def seeds_of(name: str) -> Iterator[bytes]:
+    """The same, as this target takes them."""
+    if name == "model":
+        for number, kind in enumerate(_kinds()):
+            yield struct.pack("!H", number) + kind.pack(kind.default())
+        return
+    for octets in seeds():
+        yield octets[1:] if name == "decoder" else octets
+
+
+TARGETS: dict[str, Target] = {
+    "decoder": fuzz_decoder,
+    "model": fuzz_model,
+    "fe": fuzz_fe,
+    "ce": fuzz_ce,
+}

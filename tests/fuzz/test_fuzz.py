@@ -11,10 +11,10 @@ import pytest
 from forces.errors import ResultCode
 from forces.messages import OperType
 from tests.conformance.fe_rig import FEPO, LPM, PHY, FeRig, codes, lfb, operation, path
-from tests.fuzz.targets import TARGETS, seeds
+from tests.fuzz.targets import TARGETS, seeds_of
 
 FOLDER = Path(__file__).parent
-MUTATIONS = {"decoder": 3_000, "fe": 150, "ce": 150}
+MUTATIONS = {"decoder": 3_000, "model": 3_000, "fe": 150, "ce": 150}
 
 
 def files(kind: str) -> list[Path]:
@@ -31,7 +31,7 @@ def test_the_corpus_and_its_mutations_keep_the_laws(name: str) -> None:
     rng = random.Random(20261122)
     target = TARGETS[name]
     corpus = [file.read_bytes() for file in files("corpus") if file.parent.name == name]
-    corpus += [octets[1:] if name == "decoder" else octets for octets in seeds()]
+    corpus += seeds_of(name)
     for octets in corpus:
         target(octets)
     for _ in range(MUTATIONS[name]):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from fe_datapath.fake import FakeDatapath
@@ -69,15 +69,24 @@ class Fate:
     passed: float
     """Share of such packets that no lossy link takes."""
 
+    delay_us: float = 0.0
+    """Of impaired links, beside what every hop takes."""
+    jitter_us: float = 0.0
+    """The delay is up to this much more, or less."""
+
 
 NOWHERE = Fate(0, 0.0)
 
 
 class DataPlane:
     def __init__(
-        self, topology: Topology, datapath_of: Callable[[str], FakeDatapath | None]
+        self,
+        topology: Topology,
+        datapath_of: Callable[[str], FakeDatapath | None],
+        delays: Mapping[tuple[str, str], tuple[float, float]] = {},
     ) -> None:
-        """`datapath_of`: of an FE; None for a host."""
+        """`datapath_of`: of an FE; None for a host. `delays`: of impaired links, (from, to) ->
+        (delay, jitter) in us."""
         self.ways = tuple(ways_of(topology))
         self.down: Counter[str] = Counter()
         """Link -> how many faults hold it down."""
@@ -86,6 +95,7 @@ class DataPlane:
         self.lossy: dict[str, float] = {}
         """Link -> share of packets lost."""
         self._datapath_of = datapath_of
+        self._delays = delays
         self._links = {link.name: link for link in topology.links}
         self._port_at = {
             (end.node, end.port): (link.name, other.node)
@@ -108,14 +118,18 @@ class DataPlane:
     def fate(self, way: Way) -> Fate:
         networks = _networks(way.address)
         here, out, passed = way.source, 1, 1.0
+        delay = jitter = 0.0
         for hops in range(1, MAX_HOPS + 1):
             link, there = self._port_at[here, out]
             if self.down[link] or self.deaf[link, there]:
                 return NOWHERE
             passed *= 1.0 - self.lossy.get(link, 0.0)
+            if self._delays:
+                more = self._delays.get((here, there), (0.0, 0.0))
+                delay, jitter = delay + more[0], jitter + more[1]
             here = there
             if here == way.destination:
-                return Fate(hops, passed)
+                return Fate(hops, passed, delay, jitter)
             datapath = self._datapath_of(here)
             if datapath is None or not datapath.forwarding:
                 return NOWHERE

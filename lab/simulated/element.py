@@ -23,6 +23,7 @@ from lab.backend import CellSettings, LabError
 from lab.emulated.config_for import ces_in_use, config_for
 from lab.simulated.dataplane import DataPlane
 from lab.simulated.honesty import Honesty
+from lab.simulated.impaired import ControlLinks, probe_delays
 from lab.simulated.network import Manners, Network
 from lab.simulated.process import Process, Watcher
 from lab.simulated.world import World
@@ -65,8 +66,11 @@ class NetworkElement:
         self.world = world
         self.honesty = Honesty(world.rng, honest_share)
         self.network = Network(world, manners, self.honesty)
+        if topology.impairments or settings.impairments:
+            links = ControlLinks(topology, settings)
+            self.network.links = links if links else None
         self.processes: dict[str, Process] = {}
-        self.data = DataPlane(topology, self._datapath_of)
+        self.data = DataPlane(topology, self._datapath_of, probe_delays(topology, settings))
         self.ces: tuple[Node, ...] = ces_in_use(topology, settings)
         self.fes: tuple[Node, ...] = topology.of_kind("fe")
         self._configs = _configs(topology, settings)

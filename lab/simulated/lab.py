@@ -27,10 +27,10 @@ KERNEL_TRANSPORTS = ("sctp", "tcp")
 """Their kernels bury a killed process's associations, and acknowledge for a stopped one."""
 
 
-def manners_of(tml: str) -> Manners:
+def manners_of(settings: CellSettings) -> Manners:
     """How the control network behaves with this transport (PLATFORM section 2)."""
-    kernel = tml in KERNEL_TRANSPORTS
-    return Manners(kernel_closes=kernel, kernel_acknowledges=kernel)
+    kernel = settings.tml in KERNEL_TRANSPORTS
+    return Manners(kernel_closes=kernel, kernel_acknowledges=kernel, guard=settings.guard)
 
 
 def lacking(topology: Topology, settings: CellSettings, specs: tuple[FaultSpec, ...]) -> str | None:
@@ -68,7 +68,7 @@ class SimulatedLab:
             raise LabError(f"routes {settings.routes} is outside 0..{MAX_ROUTES}")
         folder.mkdir(parents=True, exist_ok=True)
         world = World(seed)
-        self._manners = manners_of(settings.tml)
+        self._manners = manners_of(settings)
         ne = NetworkElement(self._topology, settings, world, self._manners, CHECKED_SHARE)
         tml = "simulated" if settings.tml == "auto" else f"simulated {settings.tml}"
         journals = Journals(world, folder, list(ne.processes), tml)

@@ -27,8 +27,13 @@ from forces.events import (
     PeerUp,
 )
 from forces.messages import Message
+from forces.wire import encoded_length
 from lab.simulated.honesty import Honesty
+from lab.simulated.impaired import ControlLinks
 from lab.simulated.world import NS_PER_MS, World
+
+GUARD_MS = 0.7
+"""From a process's death to its guard's abort (docs/baselines.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,8 @@ class Manners:
     kernel_closes: bool = False
     """A killed process's transport is aborted by its kernel at once (kernel SCTP, TCP); else its
     host answers the next packet (userland SCTP)."""
+    guard: bool = False
+    """A guard beside each CE says for it that its process has died (forces/io/guard.py)."""
     kernel_acknowledges: bool = False
     """A frozen process's kernel goes on acknowledging: no retransmission limit is reached."""
     garbage: float = 0.0
@@ -102,6 +109,8 @@ class Network:
         """Node -> ms added to whatever it sends or is sent."""
         self.lossy: dict[int, float] = {}
         """Node -> share of the packets lost on its control link, either way."""
+        self.links: ControlLinks | None = None
+        """The impaired ones; None: there are none."""
         self.on_delivery: Callable[[Message], None] | None = None
 
     # Faults
@@ -131,8 +140,13 @@ class Network:
             if owner != node:
                 continue
             self._drop(side)
-            if self.manners.kernel_closes and self.passes(owner, peer):
+            if not self.passes(owner, peer):
+                continue
+            if self.manners.kernel_closes:
                 self.world.at(self._arrival(owner, peer), self._told, side.far, LossCause.ABORT)
+            elif self.manners.guard and self.nodes[node].listens:
+                at_ns = self._arrival(owner, peer) + round(GUARD_MS * NS_PER_MS)
+                self.world.at(at_ns, self._told, side.far, LossCause.GUARD)
 
     # What a process asks for
 
@@ -167,11 +181,15 @@ class Network:
         passed = 1.0 - self.manners.loss
         for node in (sender, receiver):
             passed *= 1.0 - self.lossy.get(node, 0.0)
+        if self.links is not None:
+            passed *= 1.0 - self.links.loss(sender, receiver)
         return 1.0 - passed
 
-    def _repeated(self, lost: float) -> int:
+    def _repeated(self, side: Side, lost: float) -> int:
         """How much later a lost packet arrives, in ns: its copies may be lost too."""
         wait_ms = self.manners.rto_ms
+        if self.links is not None:
+            wait_ms += self.links.round_trip_ms(side.owner, side.peer)
         late_ms = wait_ms
         while lost > self.manners.loss and self.world.rng.random() < lost:
             wait_ms = min(2 * wait_ms, self.manners.retransmission_limit_ms)
@@ -183,7 +201,10 @@ class Network:
         delay_ms = manners.delay_ms + manners.jitter_ms * self.world.rng.random()
         if self.slow:
             delay_ms += self.slow.get(a, 0.0) + self.slow.get(b, 0.0)
-        return round(delay_ms * NS_PER_MS)
+        delay_ns = round(delay_ms * NS_PER_MS)
+        if self.links is not None:
+            delay_ns += self.links.delay_ns(a, b, self.world.rng)
+        return delay_ns
 
     def _arrival(self, sender: int, receiver: int) -> int:
         return self.world.now + self._delay_ns(sender, receiver)
@@ -199,7 +220,8 @@ class Network:
         owner, peer = side.owner, side.peer
         if self.dialling.get((owner, peer)) is not side:
             return
-        if self.lossy and self.world.rng.random() < self._loss(owner, peer):
+        plain = not self.lossy and self.links is None
+        if not plain and self.world.rng.random() < self._loss(owner, peer):
             self.world.after_ms(self.manners.rto_ms, self._knock, side)
             return
         there = self.nodes.get(peer)
@@ -257,11 +279,18 @@ class Network:
             side.held.append((message, world.now))
             return
         at_ns = self._arrival(owner, peer)
-        lost = self._loss(owner, peer) if self.lossy else self.manners.loss
+        if self.links is not None:
+            octets = encoded_length(message)
+            passed_ns = self.links.queue(owner, peer, octets, at_ns)
+            if passed_ns is None and channel is not Channel.HP:
+                return
+            at_ns = passed_ns or at_ns + self._repeated(side, self.manners.loss)
+        plain = not self.lossy and self.links is None
+        lost = self.manners.loss if plain else self._loss(owner, peer)
         if lost and world.rng.random() < lost:
             if channel is not Channel.HP:
                 return
-            at_ns += self._repeated(lost)
+            at_ns += self._repeated(side, lost)
         at_ns = side.last_arrival[channel] = max(at_ns, side.last_arrival[channel])
         world.at(at_ns, self._arrive, side, channel, message)
 

@@ -141,6 +141,9 @@ class Probes:
             passed = np.array([fate.passed for _, fate in fates])[which]
             arrives = (hops > 0) & (chance.random(len(due)) < passed)
             travel_us = hops * (HOP_US + HOP_JITTER_US * chance.random(len(due)))
+            travel_us += np.array([fate.delay_us for _, fate in fates])[which]
+            jitter_us = np.array([fate.jitter_us for _, fate in fates])[which]
+            travel_us += jitter_us * chance.uniform(-1, 1, len(due))
             received = np.empty(int(arrives.sum()), RX_DTYPE)
             received["seq"], received["sent_ns"] = sent["seq"][arrives], due[arrives]
             received["kernel_ns"] = due[arrives] + (travel_us[arrives] * 1000).astype(np.int64)

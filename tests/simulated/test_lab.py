@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lab.backend import AppliedFault, CellSettings, FaultSpec, LabError
 from lab.simulated.faults import KINDS
 from lab.simulated.lab import SimulatedLab
 from topologies.loader import load_topology
+from topologies.model import Impairment
 
 SETTINGS = CellSettings(mode="hot", routes=5, beacon_ms=25, probe_pps=1000)
 
@@ -111,6 +113,66 @@ def test_an_fe_that_starts_in_an_empty_kernel_loses_packets(tmp_path: Path) -> N
         assert fault.verified
     assert max(losses(tmp_path / "keep").values()) == 0
     assert min(losses(tmp_path / "clean").values()) > 0
+
+
+def detected(folder: Path) -> tuple[float, str]:
+    """(ms after the fault, cause) of the last FE."""
+    struck = next(e["t"] for e in journal(folder, "lab") if e["event"] == "fault")
+    found = [e for fe in ("fe1", "fe2", "fe3", "fe4") for e in journal(folder, fe)]
+    last = max((e for e in found if e["event"] == "detect"), key=lambda e: e["t"])
+    return (last["t"] - struck) / 1e6, last["cause"]
+
+
+def test_who_tells_of_a_death_depends_on_transport_and_guard(tmp_path: Path) -> None:
+    told = {}
+    for name, changes in (
+        ("usrsctp", {}),
+        ("guard", {"guard": True}),
+        ("tcp", {"tml": "tcp"}),
+    ):
+        settings = replace(SETTINGS, **changes)
+        trial(tmp_path / name, FaultSpec("crash", "master"), settings=settings)
+        told[name] = detected(tmp_path / name)
+    assert [told[name][1] for name in ("usrsctp", "guard", "tcp")] == ["icmp", "guard", "abort"]
+    assert told["usrsctp"][0] > 2
+    assert 0.7 < told["guard"][0] < 1.5
+    assert told["tcp"][0] < 0.5
+
+
+def test_impaired_links_delay_messages_and_probes(tmp_path: Path) -> None:
+    impaired = (
+        Impairment("ces", delay_ms=20.0, jitter_ms=1.0),
+        Impairment("fe1-fe2", delay_ms=2.0, jitter_ms=0.5),
+    )
+    settings = replace(SETTINGS, impairments=impaired, cehdi_ms=400)
+    trial(tmp_path / "1", FaultSpec("planned-switch", "master"), settings=settings)
+    trial(tmp_path / "2", FaultSpec("planned-switch", "master"))
+    slow, fast = (detected(tmp_path / n)[0] for n in "12")
+    assert 19 < slow - fast < 22
+    delays = {}
+    for way in ("a-fwd", "b-fwd"):
+        received = np.load(tmp_path / "1" / f"probe-{way}.rx.npy")
+        delays[way] = (received["kernel_ns"] - received["sent_ns"]) / 1e6
+    assert sorted(round(float(np.median(d))) for d in delays.values()) == [0, 2]
+    assert 0.9 < max(d.max() - d.min() for d in delays.values()) < 1.1
+
+
+def test_a_slow_control_link_carries_no_more_than_its_rate(tmp_path: Path) -> None:
+    """A table of 2,000 routes, about 32 KiB, by a link of 1 Mbit/s each: a quarter of a second."""
+    ready = {}
+    for name, impaired in (("fast", ()), ("slow", (Impairment("fes", rate_mbit=1.0),))):
+        settings = replace(SETTINGS, routes=2000, beacon_ms=0, cehdi_ms=2000, impairments=impaired)
+        trial(tmp_path / name, settings=settings)
+        line = next(e for e in journal(tmp_path / name, "ce1") if e["event"] == "ready")
+        ready[name] = line["t"] / 1e6
+    assert 200 < ready["slow"] - ready["fast"] < 400
+
+
+def test_lossy_control_links_are_slow_and_no_more(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, impairments=(Impairment("fes", loss_percent=10),), cehdi_ms=500)
+    (fault,) = trial(tmp_path, FaultSpec("crash", "master"), settings=settings, observe_ms=1500)
+    assert fault.verified
+    assert max(losses(tmp_path).values()) == 0
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,41 @@ if TYPE_CHECKING:
 
 
 @value
+class Media:
+    """Speed and duplex mode that a port shall have; None: what the two ends negotiate."""
+
+    speed_mbit: int | None = None
+    full_duplex: bool | None = None
+
+
+@value
 class SetPort:
-    """Administrative state, MTU and promiscuity of a port; None leaves it as it is."""
+    """What a port shall be; None leaves it as it is."""
 
     port: int
     admin_up: bool | None = None
     mtu: int | None = None
     promiscuous: bool | None = None
+    mac: bytes | None = None
+    """A station's: not a group's, not 0."""
+    media: Media | None = None
+
+
+@value
+class SetNeighbor:
+    """A neighbour's MAC address, which the kernel does not resolve then. It goes when the port is
+    set down, and stays when the carrier goes."""
+
+    port: int
+    address: str
+    """IPv4 or IPv6 in text form."""
+    mac: bytes
+
+
+@value
+class DelNeighbor:
+    port: int
+    address: str
 
 
 @value
@@ -129,6 +157,8 @@ class SetForwarding:
 
 Change = (
     SetPort
+    | SetNeighbor
+    | DelNeighbor
     | SetNextHop
     | SetNextHopGroup
     | DelNextHop
@@ -169,6 +199,8 @@ class PortState:
     promiscuous: bool
     counters: Mapping[str, int] = field(default_factory=dict)
     """rx_packets, rx_dropped, tx_packets, tx_dropped."""
+    media: tuple[Media, ...] = ()
+    """What the port can be set to."""
 
 
 @value
@@ -177,8 +209,9 @@ class Failure:
 
     BUSY: not now (the port has no carrier, or took the next hop with it; the next hop is in use).
     INVALID_PARAMETERS: it refers to what there is not, or to what cannot be (a gateway that is
-    not on the link, host bits in a prefix). VALUE_OUT_OF_RANGE: a prefix length, MTU or
-    identifier. NOT_FOUND: the port of a `SetPort`. Deleting what is not there is no failure."""
+    not on the link, host bits in a prefix, a neighbour that is no station). VALUE_OUT_OF_RANGE: a
+    prefix length, MTU, MAC address or identifier. NOT_SUPPORTED: media that the port cannot be
+    set to. NOT_FOUND: the port of a `SetPort`. Deleting what is not there is no failure."""
 
     index: int
     """Into `singles` of the changes given to `apply`: each row of a bulk change counts."""
@@ -188,6 +221,8 @@ class Failure:
 
 RouteKey = tuple[bytes, int]
 """Prefix and its length."""
+NeighborKey = tuple[int, str]
+"""Port and address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +234,35 @@ class Found:
     nexthops: frozenset[int] = frozenset()
     groups: frozenset[int] = frozenset()
     """From the number space of next hops."""
+    neighbors: frozenset[NeighborKey] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Of a port, on its way out."""
+
+    packets: int
+    """That wait."""
+    octets: int
+    limit: int
+    """Octets that it takes at most."""
+
+
+class Readings(Protocol):
+    """What the LFBs show that comes from the datapath itself, as fresh as it can be had."""
+
+    def ports(self) -> Mapping[int, PortState]: ...
+
+    def neighbors(self) -> Mapping[NeighborKey, bytes]:
+        """MAC addresses that are known, set or resolved by the kernel."""
+
+    def counters(self) -> Mapping[int, Mapping[str, int]]:
+        """4 and 6 -> of the whole FE since it has been there, by the names of RFC 4293: InReceives,
+        InHdrErrors (a TTL that ran out among them), InTruncatedPkts, InNoRoutes, OutForwDatagrams;
+        and InCsumErrors (counted in InHdrErrors too), OutTimeExcds."""
+
+    def queues(self, port: int) -> Sequence[Queue]:
+        """None where packets do not wait."""
 
 
 LinkListener = Callable[[PortState, int], None]
@@ -208,7 +272,7 @@ PacketListener = Callable[[int, bytes], None]
 """Called with a port and the frame that came in by it and may be for the CE (`punting`)."""
 
 
-class Datapath(Protocol):
+class Datapath(Readings, Protocol):
     """What an FE's driver needs of a forwarding plane."""
 
     async def start(self, on_link: LinkListener, on_packet: PacketListener | None = None) -> None:
@@ -221,9 +285,6 @@ class Datapath(Protocol):
 
     def inject(self, port: int, frame: bytes) -> None:
         """Send a frame out of a port, never waiting: what cannot go now is lost."""
-
-    def ports(self) -> Mapping[int, PortState]:
-        """A fresh reading of every port."""
 
     async def apply(self, changes: Sequence[Change], stop_on_failure: bool) -> Sequence[Failure]:
         """Carry out in order, without blocking the event loop. With `stop_on_failure` the changes

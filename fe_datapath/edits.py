@@ -216,6 +216,8 @@ class Edits:
 
     def _set_row(self, lfb: LfbSelect, rows: PlainTable, index: int, octets: bytes) -> None:
         instance = self.store.find(lfb.class_id, lfb.instance_id)
+        if rows.name in instance.fixed:
+            raise ProtocolError(ResultCode.READ_ONLY, f"{rows.name} cannot be changed here")
         row = rows.type.unpack(octets)
         for field in rows.checked:
             field.type.check(row[field.name])
@@ -243,6 +245,9 @@ class Edits:
             raise ProtocolError(ResultCode.NOT_SUPPORTED, f"no {target.component.name} here")
         if target.access not in ("read-write", "write-only") or target.component.capability:
             raise ProtocolError(ResultCode.READ_ONLY, f"{target.component.name} is read-only")
+        if target.component.name in instance.fixed:
+            reason = f"{target.component.name} cannot be changed here"
+            raise ProtocolError(ResultCode.READ_ONLY, reason)
         return target
 
     def _set(
@@ -287,9 +292,7 @@ class Edits:
         """A whole table (RFC 5810 use case 3): rows that stay the same are not touched, and rows
         go out before rows come in, for two of them may have exchanged what must be unique."""
         name = target.component.name
-        present = instance.read(name)
-        if present is not instance.values[name]:
-            instance.values[name] = present = dict(present)
+        present = instance.values[name]
         gone = [index for index, row in present.items() if rows.get(index, MISSING) != row]
         fresh = [(index, row) for index, row in rows.items() if present.get(index) != row]
         put = self.transaction.put

@@ -13,19 +13,20 @@ from fe_datapath.configs import Configs, Finished, Request
 from fe_datapath.context import Context
 from fe_datapath.datapath import (
     Change,
-    DelNextHop,
-    DelRoute,
     Found,
     PortState,
+    Readings,
     SetForwarding,
 )
 from fe_datapath.ha import HighAvailability
-from fe_datapath.lfbs.ether import EtherMacIn, EtherMacOut, EtherPhyCop, Port, ReadPorts
+from fe_datapath.lfbs.counted import Validator
+from fe_datapath.lfbs.ether import EtherPhyCop, Port
 from fe_datapath.lfbs.feobject import FeObject, FeState
 from fe_datapath.lfbs.fepo import Fepo
 from fe_datapath.lfbs.instance import Instance
 from fe_datapath.lfbs.plan import Plan
 from fe_datapath.lfbs.redirect import Redirection
+from fe_datapath.lfbs.sorting import link_layer
 from fe_datapath.lfbs.sync import StateSync
 from fe_datapath.lfbs.unicast import Unicast
 from fe_datapath.notifications import notification
@@ -67,31 +68,31 @@ class ForwardingElement:
         config: FeConfig,
         ports: Mapping[int, PortState],
         rng_seed: int = 0,
-        read_ports: ReadPorts | None = None,
+        readings: Readings | None = None,
         found: Found = Found(),
     ) -> None:
-        """`ports`: their state now. `read_ports` gives a fresh reading, for counters. `found`:
-        what an earlier process left in the datapath."""
+        """`ports`: their state now. `readings`: counters and the like, from the datapath itself.
+        `found`: what an earlier process left there."""
         self.config = config
         self.context = Context({ce.id: ce.name for ce in config.ces} | {config.id: config.name})
         self.ha = HighAvailability(config, self.context, self, rng_seed)
         self.restart = Restart(config, self.context, found, lambda: self.ha.master is not None)
-        self.ports = {number: Port(state, read_ports) for number, state in ports.items()}
+        self.ports = {number: Port(state, readings) for number, state in ports.items()}
         lfbs = library()
         self.fepo = Fepo(lfbs, config, self.ha.mastership, self.ha.statistics)
         self.fe_object = FeObject(lfbs, config)
-        self.unicast = Unicast(lfbs, self.ports, lambda port: self.ports[port].up)
+        self.unicast = Unicast(lfbs, self.ports, readings)
         self.prefixes = self.unicast.ipv4.prefixes
         self.next_hops = self.unicast.ipv4.next_hops
         self.phys = {number: EtherPhyCop(lfbs, port) for number, port in self.ports.items()}
         instances: list[Instance] = [self.fe_object, self.fepo, *self.phys.values()]
-        instances += [EtherMacIn(lfbs, port) for port in self.ports.values()]
-        instances += [EtherMacOut(lfbs, port) for port in self.ports.values()]
+        instances += link_layer(lfbs, self.ports, readings)
+        instances += [Validator(lfbs, version, readings) for version in (4, 6)]
         self.sync = StateSync(lfbs, lambda: self.configs.pending, self.ha.liveness)
         instances += [*self.unicast.instances, self.sync]
         self.redirection = Redirection(lfbs, config, self.ha.send, self.context.emit)
         instances += self.redirection.instances()
-        self.fe_object.describe(instances)
+        self.fe_object.describe(instances, self.redirection.exceptions)
         self.store = Store(lfbs, instances)
         self.configs = Configs(self.store, self.unicast, self.context.next_token)
         self.applied = 0
@@ -399,25 +400,22 @@ class ForwardingElement:
     def _restarted(self, cause: str) -> None:
         """The new master's state is there: the rest goes."""
         self.fe_object.by_grace = False
-        self.restart.sweep(cause, self.unicast.routes(), self.unicast.objects())
+        held = self.unicast.held()
+        self.restart.sweep(cause, held.routes, held.objects, held.neighbors)
 
     def stop_forwarding(self) -> None:
         """RFC 7121 section 2.1.1: OperDisable, and all FE states will need to be re-created."""
         self._enabled = True
-        routes, objects = self.unicast.routes(), self.unicast.objects()
+        held = self.unicast.held()
         self.configs.forget()
-        routes |= self.unicast.routes()
-        objects |= self.unicast.objects()
+        held |= self.unicast.held()
         self.unicast.clear()
         self.sync.begin(self.context.now)
         self.fe_object.state = FeState.OperDisable
         for instance in self.store.instances.values():
             instance.registered.clear()
         self.fe_object.by_grace = False
-        deletions: list[Change] = [DelRoute(*prefix) for prefix in sorted(routes)]
-        groups_first = sorted(objects, reverse=True)
-        deletions += [DelNextHop(number) for number in groups_first]
-        self._program((SetForwarding(False), *self.restart.discard(), *deletions))
+        self._program((SetForwarding(False), *self.restart.discard(), *held.deletions()))
 
     def issue(self, event: str) -> None:
         self._notify(self.fepo, event)

@@ -15,20 +15,27 @@ from dataclasses import replace
 from fe_datapath.config import PortConfig, RedirectConfig
 from fe_datapath.datapath import (
     Change,
+    DelNeighbor,
     DelNextHop,
     DelRoute,
     Failure,
     Found,
     LinkListener,
+    Media,
+    NeighborKey,
     PacketListener,
     PortState,
+    Queue,
     SetForwarding,
+    SetNeighbor,
     SetNextHop,
     SetNextHopGroup,
     SetPort,
     SetRoute,
     singles,
 )
+from fe_datapath.fake_ip import FakeIp
+from fe_datapath.neighbors import is_station, wrong_neighbor
 from fe_datapath.punting import rules_of
 from forces.errors import ResultCode
 
@@ -81,6 +88,10 @@ class FakeDatapath:
         """Next hops and groups that went with a port."""
         self._routes: dict[tuple[bytes, int], int] = {}
         self._users: Counter[int] = Counter()
+        self._neighbors: dict[NeighborKey, bytes] = {}
+        self._resolved: dict[NeighborKey, bytes] = {}
+        own = {ipaddress.ip_interface(port.address).ip.packed for port in ports}
+        self._ip = FakeIp(own, self._leads)
         self._found = Found()
         self._on_link: LinkListener | None = None
         self._on_packet: PacketListener | None = None
@@ -99,6 +110,7 @@ class FakeDatapath:
             frozenset(self._routes),
             frozenset(self._nexthops),
             frozenset(self._groups),
+            frozenset(self._neighbors),
         )
         self._lost.clear()
         self._on_link, self._on_packet = on_link, on_packet
@@ -128,6 +140,16 @@ class FakeDatapath:
     def groups(self) -> Mapping[int, frozenset[int]]:
         return {identifier: _hops(group) for identifier, group in self._groups.items()}
 
+    def neighbors(self) -> Mapping[NeighborKey, bytes]:
+        return {**self._resolved, **self._neighbors}
+
+    def counters(self) -> Mapping[int, Mapping[str, int]]:
+        return {version: dict(counted) for version, counted in self._ip.counters.items()}
+
+    def queues(self, port: int) -> Sequence[Queue]:
+        """As a veth: packets do not wait."""
+        return ()
+
     def killed(self) -> None:
         """The process is gone: nobody listens, and another may start."""
         self._on_link = self._on_packet = None
@@ -140,9 +162,14 @@ class FakeDatapath:
     def arrive(self, port: int, frame: bytes) -> None:
         """A frame comes in by a port."""
         rules = self._rules.get(port)
+        self._ip.judge(frame, self.forwarding)
         wanted = rules is not None and rules.exception(frame) is not None
         if wanted and self._on_packet is not None and self._ports[port].carrier:
             self._on_packet(port, frame)
+
+    def resolve(self, port: int, address: str, mac: bytes) -> None:
+        """The kernel has found out a neighbour's MAC address by itself."""
+        self._resolved[port, address] = mac
 
     def lookup(self, prefix: tuple[bytes, int]) -> int | None:
         """The port that this exact prefix leads to; None where there is no such route."""
@@ -154,6 +181,18 @@ class FakeDatapath:
             return self._nexthops[identifier][0]
         ways = sorted(_hops(group)) if group is not None else [identifier]
         return next((self._nexthops[way][0] for way in ways if way in self._nexthops), None)
+
+    def _leads(self, destination: bytes) -> bool:
+        """Whether there is a route, or a port's own network."""
+        address = ipaddress.ip_address(destination)
+        if any(address in network for network in self._networks.values()):
+            return True
+        number, octets = int.from_bytes(destination), len(destination)
+        return any(
+            number >> 8 * octets - length == int.from_bytes(prefix) >> 8 * octets - length
+            for prefix, length in self._routes
+            if len(prefix) == octets
+        )
 
     def apply_now(self, changes: Sequence[Change], stop_on_failure: bool) -> list[Failure]:
         """`apply` without an event loop."""
@@ -201,6 +240,8 @@ class FakeDatapath:
 
     def _apply(self, change: Change) -> None:
         match change:
+            case SetNeighbor() | DelNeighbor():
+                self._neighbor(change)
             case SetRoute():
                 self._check_prefix(change.prefix, change.length)
                 self._set_route(change)
@@ -320,16 +361,38 @@ class FakeDatapath:
     def _carries_ipv6(self, ways: set[int]) -> bool:
         return any(len(prefix) == 16 and hop in ways for (prefix, _), hop in self._routes.items())
 
+    def _neighbor(self, change: SetNeighbor | DelNeighbor) -> None:
+        wrong = wrong_neighbor(change)
+        if wrong is not None:
+            raise _Refused(ResultCode.INVALID_PARAMETERS, wrong)
+        key = (change.port, str(ipaddress.ip_address(change.address)))
+        if isinstance(change, DelNeighbor):
+            self._neighbors.pop(key, None)
+            self._resolved.pop(key, None)
+        elif change.port not in self._ports:
+            raise _Refused(ResultCode.INVALID_PARAMETERS, f"no port {change.port}")
+        else:
+            self._neighbors[key] = change.mac
+            self._resolved.pop(key, None)
+
     def _set_port(self, change: SetPort) -> None:
         state = self._ports.get(change.port)
         if state is None:
             raise _Refused(ResultCode.NOT_FOUND, f"there is no port {change.port}")
+        if change.media not in (None, Media()):
+            raise _Refused(ResultCode.NOT_SUPPORTED, f"{change.media}: as a veth")
+        if change.mac is not None:
+            if not is_station(change.mac):
+                raise _Refused(ResultCode.VALUE_OUT_OF_RANGE, f"mac {change.mac.hex(':')}")
+            state = replace(state, mac=change.mac)
         if change.mtu is not None:
             if change.mtu not in MTU_RANGE:
                 raise _Refused(ResultCode.VALUE_OUT_OF_RANGE, f"mtu {change.mtu}")
             state = replace(state, mtu=change.mtu)
         if change.promiscuous is not None:
             state = replace(state, promiscuous=change.promiscuous)
+        if change.admin_up is False:
+            self._neighbors = {k: v for k, v in self._neighbors.items() if k[0] != change.port}
         if change.admin_up is not None:
             carrier = change.admin_up and self._peer_up[change.port]
             state = replace(state, admin_up=change.admin_up, carrier=carrier)
@@ -342,6 +405,7 @@ class FakeDatapath:
         self._ports[state.port] = state
         if before.carrier and not state.carrier:
             self._flush(state.port)
+            self._resolved = {k: v for k, v in self._resolved.items() if k[0] != state.port}
         if self._on_link is not None:
             self._on_link(state, time.monotonic_ns() if at_ns is None else at_ns)
 

@@ -41,9 +41,7 @@ async def start_fe(config: FeConfig, closing: AsyncExitStack) -> Driver:
     await datapath.start(links, links.packet)
     closing.push_async_callback(datapath.close)
     links.waiting.clear()  # the reading that follows has them
-    core = ForwardingElement(
-        config, datapath.ports(), read_ports=datapath.ports, found=datapath.found()
-    )
+    core = ForwardingElement(config, datapath.ports(), readings=datapath, found=datapath.found())
 
     def packets(effect: InjectPacket | FollowPort) -> None:
         if isinstance(effect, InjectPacket):

@@ -21,7 +21,16 @@ from collections.abc import Callable, Collection
 
 from fe_datapath.config import FeConfig
 from fe_datapath.context import Context
-from fe_datapath.datapath import Change, DelNextHop, DelRoute, Found, RouteKey, SetForwarding
+from fe_datapath.datapath import (
+    Change,
+    DelNeighbor,
+    DelNextHop,
+    DelRoute,
+    Found,
+    NeighborKey,
+    RouteKey,
+    SetForwarding,
+)
 
 TIMER = ("restart", 0)
 
@@ -36,12 +45,13 @@ class Restart:
         self._routes = set(found.routes)
         self._next_hops = dict.fromkeys((*sorted(found.groups), *sorted(found.nexthops)))
         """In the order in which they can be deleted: a group before its members."""
+        self._neighbors = set(found.neighbors)
         self._waiting = False
         """No master has come yet."""
         self.graceful = (
             config.failover_policy == 1
             and found.forwarding
-            and bool(self._routes or self._next_hops)
+            and bool(self._routes or self._next_hops or self._neighbors)
         )
         """What was found is in force, and not swept yet."""
 
@@ -72,9 +82,16 @@ class Restart:
             return "cefti"
         return "hold" if self.graceful and self._has_master() else None
 
-    def sweep(self, cause: str, routes: Collection[RouteKey], next_hops: Collection[int]) -> None:
+    def sweep(
+        self,
+        cause: str,
+        routes: Collection[RouteKey],
+        next_hops: Collection[int],
+        neighbors: Collection[NeighborKey],
+    ) -> None:
         """Delete what was found and is not among these."""
         self._routes.difference_update(routes)
+        self._neighbors.difference_update(neighbors)
         for kept in next_hops:
             self._next_hops.pop(kept, None)
         self._context.journal(
@@ -88,6 +105,8 @@ class Restart:
         self._context.cancel_timer(TIMER)
         changes: list[Change] = [DelRoute(*key) for key in sorted(self._routes)]
         changes += [DelNextHop(number) for number in self._next_hops]
+        changes += [DelNeighbor(*key) for key in sorted(self._neighbors)]
         self._routes.clear()
         self._next_hops.clear()
+        self._neighbors.clear()
         return tuple(changes)

@@ -291,7 +291,8 @@ class _Query:
         target = instance.cls.resolve(ids)
         kind = library.property_type(target)
         values = dict(kind.default())
-        values["accessibility"] = _ACCESSIBILITY[target.access]
+        fixed = target.component.name in instance.fixed
+        values["accessibility"] = _ACCESSIBILITY["read-only" if fixed else target.access]
         value = self.value(instance, target)
         if isinstance(target.type, ArrayType):
             values.update(zip(ARRAY_PROPERTIES, _array_figures(value), strict=True))

@@ -2,7 +2,7 @@
 
 The instance ID is the PHYPortID. Linux has one administrative switch where RFC 6956 has three, so
 the three AdminStatus components show the same value (EtherMACOut's is an alias of EtherMACIn's by
-definition).
+definition). A port has one MAC address, row 0 of LocalMACAddresses.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import replace
 from enum import IntEnum
 from typing import Any
 
-from fe_datapath.datapath import PortState, SetPort
-from fe_datapath.lfbs.instance import Changes, Instance, refuse
+from fe_datapath.datapath import Media, PortState, Readings, SetPort
+from fe_datapath.lfbs.instance import MISSING, Changes, Instance, refuse
 from fe_datapath.lfbs.plan import Plan
-from forces.errors import ResultCode
+from fe_datapath.neighbors import is_station
+from forces.errors import ProtocolError, ResultCode
 from forces.model import Library
 
 MTU_RANGE = range(68, 65536)
@@ -41,19 +42,24 @@ SPEED_BY_MBIT = {
     1_000_000: 8,
 }
 """LANSpeedType."""
+MBIT_BY_SPEED = {speed: mbit for mbit, speed in SPEED_BY_MBIT.items()}
 SPEED_NONE, SPEED_OTHER, SPEED_AUTO = 0, 9, 0xA
 DUPLEX_AUTO, DUPLEX_HALF, DUPLEX_FULL = 1, 2, 3
-
-ReadPorts = Callable[[], Mapping[int, PortState]]
+FULL_BY_DUPLEX = {DUPLEX_AUTO: None, DUPLEX_HALF: False, DUPLEX_FULL: True}
+ADDRESSES = "LocalMACAddresses"
+FLOW_CONTROL = frozenset({"TxFlowControl", "RxFlowControl"})
+"""False, for good."""
 
 
 class Port:
     """What the three instances of a port share."""
 
-    def __init__(self, state: PortState, read_ports: ReadPorts | None) -> None:
+    def __init__(self, state: PortState, readings: Readings | None) -> None:
         self.state = state
         self.admin = PortStatus.Up if state.admin_up else PortStatus.Down
-        self._read_ports = read_ports
+        self.followers: list[Callable[[], None]] = []
+        """To be told when the kernel's state is another one."""
+        self._readings = readings
 
     @property
     def up(self) -> bool:
@@ -72,11 +78,13 @@ class Port:
         self.state = replace(self.state, carrier=carrier, **known)
         if self.state.admin_up != (self.admin is PortStatus.Up):
             self.admin = PortStatus.Up if self.state.admin_up else PortStatus.Down
+        for follow in self.followers:
+            follow()
 
     def counter(self, name: str) -> int:
         """As fresh as the driver can give it."""
-        if self._read_ports is not None:
-            fresh = self._read_ports().get(self.state.port)
+        if self._readings is not None:
+            fresh = self._readings.ports().get(self.state.port)
             if fresh is not None:
                 return fresh.counters.get(name, 0)
         return self.state.counters.get(name, 0)
@@ -110,34 +118,18 @@ class PortInstance(Instance):
             self._seen[field] = self.port.counter(counter)
 
     def admit(self, name: str, index: int | None, old: Any, new: Any) -> None:
-        if name == "AdminStatus":
-            if new not in list(PortStatus):
-                raise refuse(ResultCode.VALUE_OUT_OF_RANGE, f"AdminStatus {new}")
-        elif name == "MTU":
-            if new not in MTU_RANGE:
-                raise refuse(ResultCode.VALUE_OUT_OF_RANGE, f"MTU {new}")
-        elif name != "PromiscuousMode":
-            raise refuse(ResultCode.NOT_SUPPORTED, f"{name} cannot be changed here")
+        if name in FLOW_CONTROL:
+            raise refuse(ResultCode.NOT_SUPPORTED, "no flow control")
 
     def put(self, name: str, index: int | None, old: Any, new: Any) -> None:
         if name == "AdminStatus":
             self.port.admin = PortStatus(new)
-        elif name == "MTU":
-            self.port.state = replace(self.port.state, mtu=new)
-        elif name == "PromiscuousMode":
-            self.port.state = replace(self.port.state, promiscuous=new)
         else:
             super().put(name, index, old, new)
 
     def plan(self, changes: Changes, plan: Plan) -> None:
-        for name, rows in changes.items():
-            for _, new, edit in rows.values():
-                if name == "AdminStatus":
-                    plan.add(SetPort(self.id, admin_up=new == PortStatus.Up), edit)
-                elif name == "MTU":
-                    plan.add(SetPort(self.id, mtu=new), edit)
-                elif name == "PromiscuousMode":
-                    plan.add(SetPort(self.id, promiscuous=new), edit)
+        for _, new, edit in changes.get("AdminStatus", {}).values():
+            plan.add(SetPort(self.id, admin_up=new == PortStatus.Up), edit)
 
 
 class EtherPhyCop(PortInstance):
@@ -162,26 +154,79 @@ class EtherPhyCop(PortInstance):
                     return DUPLEX_AUTO
                 return DUPLEX_FULL if state.full_duplex else DUPLEX_HALF
             case "SupportedLinkSpeed":
-                return {0: SPEED_AUTO}
+                speeds = {SPEED_BY_MBIT.get(m.speed_mbit or 0, SPEED_OTHER) for m in state.media}
+                return dict(enumerate([SPEED_AUTO, *sorted(speeds)]))
             case "SupportedDuplexMode":
-                return {0: DUPLEX_AUTO}
+                modes = {DUPLEX_FULL if m.full_duplex else DUPLEX_HALF for m in state.media}
+                return dict(enumerate([DUPLEX_AUTO, *sorted(modes)]))
         return super().read(name)
+
+    def admit(self, name: str, index: int | None, old: Any, new: Any) -> None:
+        if name == "AdminLinkSpeed" and new not in MBIT_BY_SPEED and new != SPEED_AUTO:
+            raise refuse(ResultCode.VALUE_OUT_OF_RANGE, f"no speed to set: {new}")
+
+    def plan(self, changes: Changes, plan: Plan) -> None:
+        super().plan(changes, plan)
+        wanted = Media(
+            MBIT_BY_SPEED.get(self.values["AdminLinkSpeed"]),
+            FULL_BY_DUPLEX[self.values["AdminDuplexMode"]],
+        )
+        for name in ("AdminLinkSpeed", "AdminDuplexMode"):
+            for _, _, edit in changes.get(name, {}).values():
+                plan.add(SetPort(self.id, media=wanted), edit)
 
 
 class EtherMacIn(PortInstance):
     class_name = "EtherMACIn"
+    fixed = frozenset({"L2BridgingPathEnable"})  # RFC 6956 section 5.1.2.2: no bridging, no switch
     counters: Mapping[str, str] = {
         "NumPacketsReceived": "rx_packets",
         "NumPacketsDropped": "rx_dropped",
     }
     statistics = "MACInStats"
 
+    def __init__(self, library: Library, port: Port) -> None:
+        super().__init__(library, port)
+        port.followers.append(self._follow)
+        self._follow()
+
+    def _follow(self) -> None:
+        self.values[ADDRESSES] = {0: self.port.state.mac} if self.port.state.mac else {}
+
     def read(self, name: str) -> Any:
-        if name == "LocalMACAddresses":
-            return {0: self.port.state.mac}
         if name == "PromiscuousMode":
             return self.port.state.promiscuous
         return super().read(name)
+
+    def admit(self, name: str, index: int | None, old: Any, new: Any) -> None:
+        if name == ADDRESSES and new is not MISSING:
+            if index != 0:
+                raise refuse(ResultCode.INVALID_ARRAY_CREATION, "a port has one MAC address")
+            if not is_station(new):
+                raise refuse(ResultCode.VALUE_OUT_OF_RANGE, "not the address of a station")
+        super().admit(name, index, old, new)
+
+    def put(self, name: str, index: int | None, old: Any, new: Any) -> None:
+        if name == "PromiscuousMode":
+            self.port.state = replace(self.port.state, promiscuous=new)
+            return
+        super().put(name, index, old, new)
+        if name == ADDRESSES and new is not MISSING:
+            self.port.state = replace(self.port.state, mac=new)
+
+    def complete(self, changes: Changes) -> tuple[int, ProtocolError] | None:
+        for _, new, edit in changes.get(ADDRESSES, {}).values():
+            if new is MISSING:
+                return edit, refuse(ResultCode.INVALID_PARAMETERS, "a port has a MAC address")
+        return None
+
+    def plan(self, changes: Changes, plan: Plan) -> None:
+        super().plan(changes, plan)
+        for _, new, edit in changes.get("PromiscuousMode", {}).values():
+            plan.add(SetPort(self.id, promiscuous=new), edit)
+        for _, new, edit in changes.get(ADDRESSES, {}).values():
+            if new is not MISSING:
+                plan.add(SetPort(self.id, mac=new), edit)
 
 
 class EtherMacOut(PortInstance):
@@ -196,3 +241,19 @@ class EtherMacOut(PortInstance):
         if name == "MTU":
             return self.port.state.mtu
         return super().read(name)
+
+    def admit(self, name: str, index: int | None, old: Any, new: Any) -> None:
+        if name == "MTU" and new not in MTU_RANGE:
+            raise refuse(ResultCode.VALUE_OUT_OF_RANGE, f"MTU {new}")
+        super().admit(name, index, old, new)
+
+    def put(self, name: str, index: int | None, old: Any, new: Any) -> None:
+        if name == "MTU":
+            self.port.state = replace(self.port.state, mtu=new)
+        else:
+            super().put(name, index, old, new)
+
+    def plan(self, changes: Changes, plan: Plan) -> None:
+        super().plan(changes, plan)
+        for _, new, edit in changes.get("MTU", {}).values():
+            plan.add(SetPort(self.id, mtu=new), edit)

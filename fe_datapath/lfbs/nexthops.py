@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from fe_datapath.datapath import Change, DelNextHop, SetNextHop
+from fe_datapath.lfbs.encap import EtherEncap
 from fe_datapath.lfbs.family import SELECTORS, TABLE_LIMIT, Family
 from fe_datapath.lfbs.instance import MISSING, Changes, Instance, refuse
 from fe_datapath.lfbs.plan import Plan
@@ -31,12 +32,14 @@ class NextHops(Instance):
         family: Family,
         ports: Iterable[int],
         port_up: Callable[[int], bool],
+        encap: EtherEncap,
     ) -> None:
         super().__init__(library.cls(family.next_hop), 1)
         self.family = family
         self.table = family.next_hop_table
         self._ports = frozenset(ports)
         self._port_up = port_up
+        self._encap = encap
         self.prefixes: Prefixes
         self.groups: Groups
         self.in_kernel: set[int] = set()
@@ -59,10 +62,21 @@ class NextHops(Instance):
         if new["L3PortID"] not in self._ports:
             raise refuse(ResultCode.VALUE_OUT_OF_RANGE, f"no port {new['L3PortID']}")
 
+    def put(self, name: str, index: int | None, old: Any, new: Any) -> None:
+        super().put(name, index, old, new)
+        if index is not None:
+            self._encap.hop_put(self.family, index, old, new)
+
     def complete(self, changes: Changes) -> tuple[int, ProtocolError] | None:
-        """The first edit that took away a next hop which is still used, and the error."""
+        """The first edit that took away a next hop which is still used, or that does not go with
+        EncapTable, and the error."""
         for index, (_, new, edit) in changes.get(self.table, {}).items():
-            if new is not MISSING or index is None:
+            if index is None:
+                continue
+            if new is not MISSING:
+                wrong = self._encap.wrong(self.family, index)
+                if wrong is not None:
+                    return edit, wrong
                 continue
             count = len(self.prefixes.users.get(self.family.hop_id(index), ()))
             groups = self.groups.users.get(index)
@@ -101,6 +115,7 @@ class NextHops(Instance):
                 came_or_went[index] = edit
                 self.prefixes.withdraw(self.family.hop_id(index), plan, edit)
                 plan.add(DelNextHop(self.family.hop_id(index)), edit)
+            self._encap.follow(self.family, old, new, plan, edit)
         self.groups.follow(came_or_went, plan)
 
     def refused(self, change: Change) -> None:

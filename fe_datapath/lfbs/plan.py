@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from fe_datapath.datapath import (
     Change,
+    DelNeighbor,
     DelNextHop,
     DelRoute,
     SetForwarding,
+    SetNeighbor,
     SetNextHop,
     SetNextHopGroup,
     SetPort,
@@ -22,12 +24,14 @@ from fe_datapath.lfbs.family import GROUPS_FROM
 
 _ORDER: dict[type, int] = {
     SetPort: 1,
+    SetNeighbor: 2,
     SetNextHop: 2,
     SetNextHopGroup: 3,
     SetRoute: 4,
     SetRoutes: 4,
     DelRoute: 5,
     DelNextHop: 7,  # of a group: 6
+    DelNeighbor: 7,
 }
 _LAST = 8
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from fe_datapath.datapath import DelRoute, SetRoute, SetRoutes
+from fe_datapath.lfbs.counted import Tally
 from fe_datapath.lfbs.ecmp import Groups
 from fe_datapath.lfbs.family import TABLE_LIMIT, Family, Prefix
 from fe_datapath.lfbs.instance import MISSING, Changes, ChangesByInstance, Instance, refuse
@@ -21,12 +22,18 @@ BULK_FROM = 64
 
 class Prefixes(Instance):
     def __init__(
-        self, library: Library, family: Family, next_hops: NextHops, groups: Groups
+        self,
+        library: Library,
+        family: Family,
+        next_hops: NextHops,
+        groups: Groups,
+        lookups: Tally,
     ) -> None:
         super().__init__(library.cls(family.lpm), 1)
         self.family = family
         self.table = family.prefix_table
-        self.unsupported = frozenset({f"{family.lpm}Stats"})
+        self._statistics = f"{family.lpm}Stats"
+        self._lookups = lookups
         self.next_hops = next_hops
         self.groups = groups
         self.by_prefix: dict[Prefix, int] = {}
@@ -37,6 +44,12 @@ class Prefixes(Instance):
     def rows(self) -> dict[int, dict[str, Any]]:
         rows: dict[int, dict[str, Any]] = self.values[self.table]
         return rows
+
+    def read(self, name: str) -> Any:
+        return self._lookups.value() if name == self._statistics else super().read(name)
+
+    def was_read(self, name: str) -> None:
+        self._lookups.set({})
 
     def admit(self, name: str, index: int | None, old: Any, new: Any) -> None:
         if new is MISSING:

@@ -31,26 +31,20 @@ MIN_FRAME = 14
 _U32 = struct.Struct("!I")
 
 
-class RedirectIn(Instance):
-    """From the CE."""
+class RedirectLfb(Instance):
+    """RedirectIn, from the CE, or RedirectOut, to it: one counter, which a CE can set."""
 
-    def __init__(self, library: Library) -> None:
-        super().__init__(library.cls("RedirectIn"), 1)
-        self.packets = 0
+    def __init__(self, library: Library, name: str, counter: str) -> None:
+        super().__init__(library.cls(name), 1)
+        self._counter = counter
 
-    def read(self, name: str) -> Any:
-        return self.packets if name == "NumPacketsReceived" else super().read(name)
+    @property
+    def packets(self) -> int:
+        count: int = self.values[self._counter]
+        return count
 
-
-class RedirectOut(Instance):
-    """To the CE."""
-
-    def __init__(self, library: Library) -> None:
-        super().__init__(library.cls("RedirectOut"), 1)
-        self.packets = 0
-
-    def read(self, name: str) -> Any:
-        return self.packets if name == "NumPacketsSent" else super().read(name)
+    def counted(self) -> None:
+        self.values[self._counter] += 1
 
 
 class Redirection:
@@ -64,8 +58,8 @@ class Redirection:
         inject: Callable[[InjectPacket], None],
     ) -> None:
         redirect = config.redirect
-        self.entry = RedirectIn(library)
-        self.exit = RedirectOut(library)
+        self.entry = RedirectLfb(library, "RedirectIn", "NumPacketsReceived")
+        self.exit = RedirectLfb(library, "RedirectOut", "NumPacketsSent")
         self.dropped = {"limit": 0, "no_master": 0, "unwanted": 0, "no_port": 0}
         self._own_id = config.id
         self._rules = rules_of(redirect, config.ports) if redirect is not None else {}
@@ -78,6 +72,11 @@ class Redirection:
             return {p.id: TokenBucket(redirect.rate_pps, redirect.burst) for p in config.ports}
 
         self._up, self._down = buckets(), buckets()
+
+    @property
+    def exceptions(self) -> frozenset[str]:
+        """Classes whose exceptions go to the CE."""
+        return frozenset({"EtherClassifier", "IPv4Validator"} if self._rules else ())
 
     def instances(self) -> list[Instance]:
         """None where the FE was not told to redirect."""
@@ -102,7 +101,7 @@ class Redirection:
             )
             kind = MessageType.PACKET_REDIRECT
             header = Header(kind, self._own_id, master, 0, flags_for(kind))
-            self.exit.packets += 1
+            self.exit.counted()
             self._send(master, Message(header, redirects=(Redirect(metadata, event.packet),)))
 
     def received(self, message: Message, now: int) -> None:
@@ -114,7 +113,7 @@ class Redirection:
             elif not self._down[port].take(now):
                 self.dropped["limit"] += 1
             else:
-                self.entry.packets += 1
+                self.entry.counted()
                 self._inject(InjectPacket(port, redirect.packet))
 
     def view(self) -> dict[str, Any]:

@@ -22,14 +22,17 @@ from fe_datapath.datapath import (
     Failure,
     Found,
     LinkListener,
+    NeighborKey,
     PacketListener,
     PortState,
+    Queue,
     SetNextHop,
     SetNextHopGroup,
     SetRoute,
 )
 from fe_datapath.linux import sysctl
 from fe_datapath.linux.claim import claim
+from fe_datapath.linux.counters import read_counters
 from fe_datapath.linux.ports import Ports
 from fe_datapath.linux.programmer import Programmer
 from fe_datapath.linux.reading import KernelReader
@@ -75,10 +78,7 @@ class LinuxDatapath:
             for port in self._configured:
                 sysctl.prepare_port(port.interface)
             loop = asyncio.get_running_loop()
-            await asyncio.wrap_future(
-                running.submit(running.programmer.inherit, running.ports.port_of)
-            )
-            running.found = Found(sysctl.forwarding(), *running.programmer.ledger.known())
+            running.found = await asyncio.wrap_future(running.submit(running.programmer.inherit))
             if self._redirect is not None and on_packet is not None:
                 on_link = running.redirect(self._redirect, self._configured, on_link, on_packet)
             running.ports.watch(loop, on_link, running.port_lost)
@@ -89,6 +89,15 @@ class LinuxDatapath:
 
     def ports(self) -> Mapping[int, PortState]:
         return self._started().ports.read()
+
+    def neighbors(self) -> Mapping[NeighborKey, bytes]:
+        return self._started().ports.neighbors()
+
+    def counters(self) -> Mapping[int, Mapping[str, int]]:
+        return read_counters()
+
+    def queues(self, port: int) -> Sequence[Queue]:
+        return self._started().ports.queues(port)
 
     def found(self) -> Found:
         return self._started().found
@@ -161,7 +170,7 @@ class _Running:
         self.found = Found()
         self.ports = Ports(configured)
         self.reader = KernelReader(protocol)
-        self.programmer = Programmer(self.ports.ifindex_of, protocol)
+        self.programmer = Programmer(self.ports, protocol)
         self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="datapath")
         self.packets: PacketPorts | None = None
         self._last: Future[Any] | None = None

@@ -209,16 +209,20 @@ def set_link(
     admin_up: bool | None,
     mtu: int | None,
     promiscuous: bool | None,
+    mac: bytes | None = None,
 ) -> bytes:
-    """One RTM_NEWLINK: the kernel sets the MTU first, and the flags only if that went well."""
+    """One RTM_NEWLINK: the kernel sets the MAC address first, then the MTU, and the flags only if
+    that went well."""
     message = ifinfmsg()
     message["index"] = ifindex
     for wanted, bit in ((admin_up, IFF_UP), (promiscuous, IFF_PROMISC)):
         if wanted is not None:
             message["change"] |= bit
             message["flags"] |= bit if wanted else 0
+    if mac is not None:
+        message["attrs"].append(("IFLA_ADDRESS", mac.hex(":")))
     if mtu is not None:
-        message["attrs"] = [("IFLA_MTU", mtu)]
+        message["attrs"].append(("IFLA_MTU", mtu))
     return encode(message, MessageType.NEWLINK, Flag.REQUEST | Flag.ACK, sequence)
 
 

@@ -14,8 +14,11 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fe_datapath.linux.messages import Flag, MessageType
+
+T = TypeVar("T")
 
 RECEIVE_BUFFER = 8 << 20
 """Octets: room for an error answer to every message of many batches."""
@@ -159,6 +162,20 @@ class NetlinkSocket:
             if error.errno != errno.ENOBUFS:
                 raise
             raise NoAnswer("the kernel's answers did not fit the receive buffer") from None
+
+
+DUMP_ATTEMPTS = 5
+"""A table that changes under every one of them is read inconsistently, and NoAnswer says so."""
+
+
+def again(read: Callable[[], T]) -> T:
+    """Read a table until it did not change meanwhile."""
+    for _ in range(DUMP_ATTEMPTS):
+        try:
+            return read()
+        except DumpInterrupted:
+            continue
+    raise NoAnswer(f"the table changed during {DUMP_ATTEMPTS} dumps")
 
 
 def _walk(datagram: bytes) -> Iterator[tuple[int, int, bytes, int, int]]:

@@ -6,32 +6,27 @@ own monitors take three times that, and tens of ms beside a busy process.
 
 from __future__ import annotations
 
-import array
 import asyncio
 import errno
-import fcntl
 import logging
-import socket
-import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fe_datapath.config import PortConfig
-from fe_datapath.datapath import LinkListener, PortState
+from fe_datapath.datapath import LinkListener, NeighborKey, PortState, Queue
 from fe_datapath.linux import messages
+from fe_datapath.linux.ethtool import Ethtool
 from fe_datapath.linux.links import Link, read_link
 from fe_datapath.linux.messages import IFF_LOWER_UP, IFF_PROMISC, IFF_UP, MessageType
-from fe_datapath.linux.netlink import DATAGRAM, HEADER, DumpInterrupted, NetlinkSocket, NoAnswer
+from fe_datapath.linux.neighbors import read_neighbors
+from fe_datapath.linux.netlink import DATAGRAM, HEADER, NetlinkSocket, again
+from fe_datapath.linux.queues import read_queues
 
-DUMP_ATTEMPTS = 5
 DATAGRAMS_PER_TURN = 64
 """Notifications read before the event loop gets its turn."""
 
 _RTMGRP_LINK = 1
-_SIOCETHTOOL = 0x8946
-_ETHTOOL_GSET = 1
-_SPEED_UNKNOWN = 0xFFFFFFFF
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +43,7 @@ class Ports:
         try:
             self._events = NetlinkSocket(groups=_RTMGRP_LINK)
             self._events.socket.setblocking(False)
-            self._ethtool = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self.ethtool = Ethtool()
         except OSError:
             self._reader.close()
             raise
@@ -94,6 +89,19 @@ class Ports:
                 states[port.id] = _gone(port)
         return states
 
+    def neighbors(self) -> dict[NeighborKey, bytes]:
+        return again(lambda: read_neighbors(self._reader, self.port_of))
+
+    def queues(self, port: int) -> Sequence[Queue]:
+        name = self.interface_of(port)
+        link = next((one for one in self._links() if one.name == name), None)
+        if link is None:
+            return ()
+        return again(lambda: read_queues(self._reader, link.index, link.mtu, link.queue_length))
+
+    def interface_of(self, port: int) -> str:
+        return next(name for name, one in self._configured.items() if one.id == port)
+
     def watch(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -111,7 +119,7 @@ class Ports:
             self._loop = None
         self._events.close()
         self._reader.close()
-        self._ethtool.close()
+        self.ethtool.close()
 
     def _readable(self) -> None:
         for _ in range(DATAGRAMS_PER_TURN):
@@ -172,21 +180,15 @@ class Ports:
             self._port_of.pop(ifindex, None)
 
     def _links(self) -> list[Link]:
-        for _ in range(DUMP_ATTEMPTS):
-            try:
-                return [
-                    read_link(datagram, offset, end)
-                    for datagram, offset, end in self._reader.dump(
-                        messages.dump_links(self._reader.sequences(1))
-                    )
-                ]
-            except DumpInterrupted:
-                continue
-        raise NoAnswer(f"the links changed during {DUMP_ATTEMPTS} dumps")
+        def read() -> list[Link]:
+            request = messages.dump_links(self._reader.sequences(1))
+            return [read_link(*message) for message in self._reader.dump(request)]
+
+        return again(read)
 
     def _state(self, port: PortConfig, link: Link) -> PortState:
         admin_up = bool(link.flags & IFF_UP)
-        speed, duplex = self._speed_and_duplex(port.interface)
+        mode = self.ethtool.read(port.interface)
         return PortState(
             port=port.id,
             name=port.interface,
@@ -194,26 +196,11 @@ class Ports:
             carrier=admin_up and bool(link.flags & IFF_LOWER_UP),
             mtu=link.mtu,
             mac=link.mac,
-            speed_mbit=speed,
-            full_duplex=duplex,
+            speed_mbit=mode.speed_mbit,
+            full_duplex=mode.full_duplex,
             promiscuous=bool(link.flags & IFF_PROMISC),
             counters=link.counters,
-        )
-
-    def _speed_and_duplex(self, interface: str) -> tuple[int | None, bool | None]:
-        """SIOCETHTOOL: unlike /sys it shows the namespace of the socket."""
-        command = array.array("B", struct.pack("=I", _ETHTOOL_GSET) + bytes(40))
-        request = struct.pack("16sP", interface.encode(), command.buffer_info()[0])
-        try:
-            fcntl.ioctl(self._ethtool, _SIOCETHTOOL, request.ljust(40, b"\0"))
-        except OSError:
-            return None, None
-        low, duplex = struct.unpack_from("=HB", command, 12)
-        (high,) = struct.unpack_from("=H", command, 28)
-        speed = high << 16 | low
-        return (
-            None if speed in (0, _SPEED_UNKNOWN, 0xFFFF) else speed,
-            {0: False, 1: True}.get(duplex),
+            media=mode.media,
         )
 
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from fe_datapath.datapath import (
     Change,
+    DelNeighbor,
     DelNextHop,
     DelRoute,
     DelRoutes,
     Failure,
+    Found,
     SetForwarding,
+    SetNeighbor,
     SetNextHop,
     SetNextHopGroup,
     SetPort,
@@ -28,7 +31,17 @@ from fe_datapath.datapath import (
 from fe_datapath.linux import messages, sysctl
 from fe_datapath.linux.ledger import Ledger, RouteKey
 from fe_datapath.linux.messages import ROUTE_METRIC, RT_TABLE_MAIN, Flag, MessageType
-from fe_datapath.linux.netlink import HEADER, KernelRefused, NetlinkSocket, NoAnswer, Refusal
+from fe_datapath.linux.neighbors import delete_neighbor, read_neighbors, set_neighbor
+from fe_datapath.linux.netlink import (
+    HEADER,
+    KernelRefused,
+    NetlinkSocket,
+    NoAnswer,
+    Refusal,
+    again,
+)
+from fe_datapath.linux.ports import Ports
+from fe_datapath.linux.portsetting import set_port
 from fe_datapath.linux.reading import KernelReader, KernelRoute
 from fe_datapath.linux.refusals import ChangeRefused, code_of
 from fe_datapath.linux.templates import (
@@ -40,6 +53,7 @@ from fe_datapath.linux.templates import (
     RouteEncoder,
     wrong_rows,
 )
+from fe_datapath.neighbors import wrong_neighbor
 from forces.errors import ResultCode
 
 BATCH = 250
@@ -47,7 +61,7 @@ BATCH = 250
 batch takes: 1,000 messages stall even SCHED_FIFO tasks for 2-3.5 ms, 10,000 for 20 ms; below 100
 the send calls themselves begin to cost."""
 
-_ESRCH, _ENOENT, _EINVAL = 3, 2, 22
+_ESRCH, _ENOENT = 3, 2
 _FLAGS = struct.Struct("=H")
 _FLAGS_OFFSET = 6
 
@@ -59,9 +73,9 @@ logger = logging.getLogger(__name__)
 class Programmer:
     """Owns the sockets and the ledger; used by one thread at a time."""
 
-    def __init__(self, ifindex_of: Callable[[int], int | None], protocol: int) -> None:
+    def __init__(self, ports: Ports, protocol: int) -> None:
         self.ledger = Ledger()
-        self._ifindex_of = ifindex_of
+        self._ports = ports
         self._protocol = protocol
         self._encoder = RouteEncoder(protocol)
         self._nexthops = NexthopEncoder(protocol)
@@ -77,9 +91,10 @@ class Programmer:
         self._netlink.close()
         self._reader.close()
 
-    def inherit(self, port_of: Callable[[int], int | None]) -> None:
+    def inherit(self) -> Found:
         """Take over what an earlier process left: everything with our protocol number. What no
         change could speak of (another table or metric, no nexthop object) is deleted."""
+        port_of = self._ports.port_of
         routes: dict[RouteKey, int] = {}
         for route in self._reader.routes_in_detail():
             if (route.table, route.metric) == (RT_TABLE_MAIN, ROUTE_METRIC) and route.nexthop:
@@ -91,6 +106,8 @@ class Programmer:
             for identifier, (ifindex, gateway) in self._reader.nexthops().items()
         }
         self.ledger.replace(routes, nexthops, self._reader.groups())
+        ours = again(lambda: read_neighbors(self._netlink, port_of, self._protocol))
+        return Found(sysctl.forwarding(), *self.ledger.known(), frozenset(ours))
 
     def _delete_odd(self, route: KernelRoute) -> None:
         message = bytearray(
@@ -151,8 +168,12 @@ class Programmer:
                 self._set_group(change)
             case DelNextHop():
                 self._delete_nexthop(change)
+            case SetNeighbor() | DelNeighbor():
+                self._neighbor(change)
             case SetPort():
-                self._set_port(change)
+                set_port(self._netlink, self._ports, change)
+                if change.admin_up is False:
+                    self.ledger.port_lost(change.port)
             case SetForwarding():
                 try:
                     sysctl.set_forwarding(change.on)
@@ -166,7 +187,7 @@ class Programmer:
             raise ChangeRefused(
                 ResultCode.VALUE_OUT_OF_RANGE, f"next hop {change.id} is not in 1..2^32-1"
             )
-        ifindex = self._ifindex_of(change.port)
+        ifindex = self._ports.ifindex_of(change.port)
         if ifindex is None:
             raise ChangeRefused(
                 ResultCode.INVALID_PARAMETERS, f"next hop {change.id}: no port {change.port}"
@@ -207,30 +228,17 @@ class Programmer:
             self._request(messages.delete_nexthop(self._netlink.sequences(1), change.id))
         self.ledger.delete_nexthop(change.id)
 
-    def _set_port(self, change: SetPort) -> None:
-        ifindex = self._ifindex_of(change.port)
-        if ifindex is None:
-            raise ChangeRefused(ResultCode.NOT_FOUND, f"there is no port {change.port}")
-        if change.mtu is not None and not 0 <= change.mtu <= 0xFFFFFFFF:
-            raise ChangeRefused(ResultCode.VALUE_OUT_OF_RANGE, f"mtu {change.mtu}")
-        try:
-            self._netlink.request(
-                messages.set_link(
-                    self._netlink.sequences(1),
-                    ifindex,
-                    change.admin_up,
-                    change.mtu,
-                    change.promiscuous,
-                )
-            )
-        except KernelRefused as refused:
-            if refused.refusal.errno == _EINVAL and change.mtu is not None:
-                raise ChangeRefused(
-                    ResultCode.VALUE_OUT_OF_RANGE, f"mtu {change.mtu}: {refused.refusal.text}"
-                ) from None
-            raise
-        if change.admin_up is False:
-            self.ledger.port_lost(change.port)
+    def _neighbor(self, change: SetNeighbor | DelNeighbor) -> None:
+        wrong = wrong_neighbor(change)
+        if wrong is not None:
+            raise ChangeRefused(ResultCode.INVALID_PARAMETERS, wrong)
+        ifindex, sequence = self._ports.ifindex_of(change.port), self._netlink.sequences(1)
+        if isinstance(change, SetNeighbor):
+            if ifindex is None:
+                raise ChangeRefused(ResultCode.INVALID_PARAMETERS, f"no port {change.port}")
+            self._netlink.request(set_neighbor(sequence, self._protocol, ifindex, change))
+        elif ifindex is not None:
+            self._request(delete_neighbor(sequence, ifindex, change))
 
     def _request(self, message: bytes) -> None:
         """A deletion: of what is not there is no error."""

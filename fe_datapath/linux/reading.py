@@ -13,20 +13,15 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 from fe_datapath.linux import messages
 from fe_datapath.linux.messages import RT_TABLE_MAIN, Flag
 from fe_datapath.linux.netlink import (
     HEADER,
-    DumpInterrupted,
     NetlinkSocket,
-    NoAnswer,
+    again,
     attributes,
 )
-
-DUMP_ATTEMPTS = 5
-"""A table that changes under every one of them is read inconsistently, and NoAnswer says so."""
 
 _RTA_DST, _RTA_PRIORITY, _RTA_TABLE, _RTA_NH_ID = 1, 6, 15, 30
 _NHA_ID, _NHA_GROUP, _NHA_OIF, _NHA_GATEWAY = 1, 2, 5, 6
@@ -37,7 +32,6 @@ _U32 = struct.Struct("=I")
 _OCTETS: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
 
 RouteKey = tuple[bytes, int]
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,33 +57,25 @@ class KernelReader:
         """(prefix, length) -> nexthop ID; two routes that differ in metric only count once."""
         found: dict[RouteKey, int] = {}
         for family in _OCTETS:
-            found.update(self._again(partial(self._read_routes, family)))
+            found.update(again(partial(self._read_routes, family)))
         return found
 
     def routes_in_detail(self) -> list[KernelRoute]:
         found: list[KernelRoute] = []
         for family in _OCTETS:
-            found += self._again(partial(self._read_details, family))
+            found += again(partial(self._read_details, family))
         return found
 
     def nexthops(self) -> dict[int, tuple[int, str]]:
         """Nexthop ID -> (ifindex, gateway); no groups."""
-        return self._again(self._read_nexthops)[0]
+        return again(self._read_nexthops)[0]
 
     def groups(self) -> dict[int, frozenset[int]]:
         """Group ID -> its next hops."""
-        return self._again(self._read_nexthops)[1]
+        return again(self._read_nexthops)[1]
 
     def close(self) -> None:
         self.netlink.close()
-
-    def _again(self, read: Callable[[], _T]) -> _T:
-        for _ in range(DUMP_ATTEMPTS):
-            try:
-                return read()
-            except DumpInterrupted:
-                continue
-        raise NoAnswer(f"the table changed during {DUMP_ATTEMPTS} dumps")
 
     def _read_routes(self, family: int) -> dict[RouteKey, int]:
         found: dict[RouteKey, int] = {}

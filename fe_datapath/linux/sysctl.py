@@ -24,6 +24,9 @@ _PORT = {
     "ipv6/conf/{}/ignore_routes_with_linkdown": "1",
     # Otherwise admin down loses IPv6 addresses for good.
     "ipv6/conf/{}/keep_addr_on_down": "1",
+    # Neighbours learn at once of a MAC address that a CE has set (EtherMACIn).
+    "ipv4/conf/{}/arp_notify": "1",
+    "ipv6/conf/{}/ndisc_notify": "1",
     # After a link comes back a neighbour is asked again after this time, not after 1 s.
     "ipv4/neigh/{}/retrans_time_ms": "50",
     "ipv6/neigh/{}/retrans_time_ms": "50",

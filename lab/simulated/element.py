@@ -122,6 +122,7 @@ class NetworkElement:
             self._fe_config(node),
             datapath.ports(),
             rng_seed=self.world.rng.getrandbits(32),
+            readings=datapath,
             found=datapath.found(),
         )
 

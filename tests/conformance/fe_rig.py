@@ -132,7 +132,9 @@ class FeRig:
     ) -> None:
         self.settings = replace(config, **changes)
         self.datapath = FakeDatapath(self.settings.ports)
-        self.core = core or ForwardingElement(self.settings, self.datapath.ports())
+        self.core = core or ForwardingElement(
+            self.settings, self.datapath.ports(), readings=self.datapath
+        )
         self.now = 1_000 * MS
         self.effects: list[Effect] = []
         """Everything that the core asked for, in order."""

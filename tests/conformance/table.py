@@ -36,8 +36,8 @@ INTEROP = """
 | captures of 2011 | both sides replayed against our cores, lenient | {captures} in tests/conformance/test_captures.py |
 | RFC 7391 | ranges, large tables, extended results | {large} in tests/conformance/test_large_and_extended.py |
 
-Test 26 of RFC 6984 (SET of LocalMACAddresses) is refused by our FE with E_NOT_SUPPORTED; tests 23-25
-and 33-36 are of LFBs that our FE has no instance of and run on instances made from the XML.
+Tests 33-36 of RFC 6984 SET and DEL tables that a Linux router has in one way only (docs/lfbs.md):
+they run on an instance made from the XML.
 Functions are counted, not their parameters.
 """  # noqa: E501
 

@@ -50,9 +50,13 @@ PORT = 1
 def rig() -> FeRig:
     rig = FeRig()
     rig.associate()
-    for number in (CLASSIFIER, ENCAP):
-        rig.core.store.instances[number, 1] = Instance(library().cls(number), 1)
+    from_xml(rig, CLASSIFIER)
     return rig
+
+
+def from_xml(rig: FeRig, number: int) -> None:
+    """An instance that is bound to nothing, in place of the FE's own."""
+    rig.core.store.instances[number, 1] = Instance(library().cls(number), 1)
 
 
 def test_rfc6984_1_get_lfb_topology(rig: FeRig) -> None:
@@ -139,14 +143,11 @@ def test_rfc6984_25_del_the_table_of_neighbours(rig: FeRig) -> None:
     assert rig.get("EtherEncap", "EncapTable") == {}
 
 
-def test_rfc6984_26_set_local_mac_addresses_is_refused_by_a_port_that_has_one(rig: FeRig) -> None:
-    """The FEs of 2011 took it. Ours binds EtherMACIn to a Linux port, whose address it does not
-    change, and says so: E_NOT_SUPPORTED, nothing changed."""
-    row = packed("EtherMACIn", "LocalMACAddresses", 1, value=bytes(6))
-    response = rig.config(lfb(4, operation(OperType.SET, row), instance=PORT))
-    assert response is not None
-    assert codes(response) == [ResultCode.NOT_SUPPORTED]
-    assert rig.get("EtherMACIn", "LocalMACAddresses", instance=PORT) == {0: b"\2\0\0\0\0\1"}
+def test_rfc6984_26_set_local_mac_addresses(rig: FeRig) -> None:
+    row = packed("EtherMACIn", "LocalMACAddresses", 0, value=b"\2\0\0\0\0\x77")
+    carried_out(rig, lfb(4, operation(OperType.SET, row), instance=PORT))
+    assert rig.get("EtherMACIn", "LocalMACAddresses", instance=PORT) == {0: b"\2\0\0\0\0\x77"}
+    assert rig.datapath.ports()[PORT].mac == b"\2\0\0\0\0\x77"
 
 
 def test_rfc6984_27_set_mtu(rig: FeRig) -> None:
@@ -205,12 +206,14 @@ def test_rfc6984_34_del_vlan_input_table(rig: FeRig) -> None:
 
 
 def test_rfc6984_35_set_vlan_output_table(rig: FeRig) -> None:
+    from_xml(rig, ENCAP)
     row = encap(b"\2\0\0\0\0\x99", vlan=100)
     carried_out(rig, set_row(ENCAP, "EncapTable", 5, row))
     assert rig.get("EtherEncap", "EncapTable", 5)["VlanID"] == 100
 
 
 def test_rfc6984_36_del_vlan_output_table(rig: FeRig) -> None:
+    from_xml(rig, ENCAP)
     carried_out(rig, set_row(ENCAP, "EncapTable", 5, encap(b"\2\0\0\0\0\x99", vlan=100)))
     carried_out(rig, delete_row(ENCAP, 1, 5))
     assert isinstance(rig.get("EtherEncap", "EncapTable", 5), Result)

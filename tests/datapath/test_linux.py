@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +25,7 @@ from fe_datapath.datapath import (
 from fe_datapath.linux import reading
 from fe_datapath.linux.datapath import LinuxDatapath
 from fe_datapath.linux.messages import ROUTE_METRIC
+from tests.datapath.chain import CHAIN_PORTS, Chain, Traffic
 from tests.datapath.namespaces import Namespace, ip_batch
 from tests.datapath.rigs import GATEWAYS, PORTS, KernelRig, Session
 
@@ -282,106 +281,11 @@ def test_a_small_program_does_not_overtake_a_large_one(kernel: KernelRig) -> Non
     kernel.play(scenario)
 
 
-class Chain:
-    """h1 (10.2.0.10) -- fe -- two links -- h2 (10.3.0.10 on lo), each in a namespace."""
-
-    def __init__(self) -> None:
-        self.h1, self.fe, self.h2 = Namespace(), Namespace(), Namespace()
-        self.fe.ip(
-            f"link add fe-eth0 type veth peer name h1-eth0 netns {self.h1.tid}",
-            f"link add fe-eth1 type veth peer name h2-eth1 netns {self.h2.tid}",
-            f"link add fe-eth2 type veth peer name h2-eth2 netns {self.h2.tid}",
-            "addr add 10.2.0.1/24 dev fe-eth0",
-            "addr add 10.1.0.1/30 dev fe-eth1",
-            "addr add 10.1.0.5/30 dev fe-eth2",
-            *(f"link set fe-eth{n} up" for n in range(3)),
-        )
-        self.h1.ip(
-            "addr add 10.2.0.10/24 dev h1-eth0",
-            "link set h1-eth0 up",
-            "route add default via 10.2.0.1",
-        )
-        self.h2.ip(
-            "addr add 10.3.0.10/32 dev lo",
-            "addr add 10.1.0.2/30 dev h2-eth1",
-            "addr add 10.1.0.6/30 dev h2-eth2",
-            "link set h2-eth1 up",
-            "link set h2-eth2 up",
-            "route add default via 10.1.0.1",
-        )
-
-    def close(self) -> None:
-        for namespace in (self.h1, self.fe, self.h2):
-            namespace.close()
-
-
-class Traffic:
-    """Numbered UDP packets from h1 to 10.3.0.10, one a millisecond or a little less often."""
-
-    def __init__(self, chain: Chain) -> None:
-        self._stop = threading.Event()
-        self.sent = 0
-        self.got: set[int] = set()
-        self._receiver = chain.h2.run(self._socket)
-        self._receiver.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
-        self._receiver.bind(("10.3.0.10", 5000))
-        self._receiver.setblocking(False)
-        self._sender = chain.h1.run(self._socket)
-        self._sender.connect(("10.3.0.10", 5000))
-        self._thread = threading.Thread(target=self._send)
-
-    @staticmethod
-    def _socket() -> socket.socket:
-        return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-
-    def _send(self) -> None:
-        while not self._stop.wait(0.001):
-            self._sender.send(self.sent.to_bytes(8))
-            self.sent += 1
-
-    async def flows(self) -> None:
-        """Wait until packets arrive."""
-        self._sender.send((1 << 40).to_bytes(8))
-        deadline = time.monotonic() + 5
-        while not self.got:
-            assert time.monotonic() < deadline, "no packet gets through"
-            await asyncio.sleep(0.01)
-            self._drain()
-        self._thread.start()
-
-    def end(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        deadline = time.monotonic() + 2
-        while len(self.got) <= self.sent and time.monotonic() < deadline:
-            self._drain()
-        self._sender.close()
-        self._receiver.close()
-
-    def _drain(self) -> None:
-        try:
-            while True:
-                self.got.add(int.from_bytes(self._receiver.recv(64)))
-        except BlockingIOError:
-            pass
-
-    @property
-    def lost(self) -> int:
-        return self.sent + 1 - len(self.got)
-
-
 @pytest.fixture
 def chain() -> Iterator[Chain]:
     made = Chain()
     yield made
     made.close()
-
-
-CHAIN_PORTS = (
-    PortConfig(id=10, interface="fe-eth0", address="10.2.0.1/24"),
-    PortConfig(id=1, interface="fe-eth1", address="10.1.0.1/30"),
-    PortConfig(id=2, interface="fe-eth2", address="10.1.0.5/30"),
-)
 
 
 def test_no_packet_is_lost_while_routes_are_set_again_and_next_hops_replaced(chain: Chain) -> None:

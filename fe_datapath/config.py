@@ -45,6 +45,8 @@ class RedirectConfig:
     """Whatever else is sent to an address of the FE."""
     ttl_expired: bool = False
     """Unicast that the FE would have to forward with a TTL of 0 or 1."""
+    no_route: bool = False
+    """What would have to be forwarded, and nothing says whither; IPv4 and IPv6."""
     rate_pps: int = 1000
     """Of each port, in each direction."""
     burst: int = 200

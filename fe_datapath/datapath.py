@@ -268,8 +268,9 @@ class Readings(Protocol):
 LinkListener = Callable[[PortState, int], None]
 """Called with the new state and the monotonic ns at which the notification was read."""
 
-PacketListener = Callable[[int, bytes], None]
-"""Called with a port and the frame that came in by it and may be for the CE (`punting`)."""
+PacketListener = Callable[[int, bytes, int | None], None]
+"""Called with a port, the frame that came in by it and may be for the CE, and why: an ExceptionID,
+or None where the frame itself says it (`punting`)."""
 
 
 class Datapath(Readings, Protocol):

@@ -34,9 +34,9 @@ from fe_datapath.datapath import (
     SetRoute,
     singles,
 )
-from fe_datapath.fake_ip import FakeIp
+from fe_datapath.fake_ip import FakeIp, Fate
 from fe_datapath.neighbors import is_station, wrong_neighbor
-from fe_datapath.punting import rules_of
+from fe_datapath.punting import ExceptionId, rules_of
 from forces.errors import ResultCode
 
 MTU_RANGE = range(68, 65536)
@@ -91,7 +91,8 @@ class FakeDatapath:
         self._neighbors: dict[NeighborKey, bytes] = {}
         self._resolved: dict[NeighborKey, bytes] = {}
         own = {ipaddress.ip_interface(port.address).ip.packed for port in ports}
-        self._ip = FakeIp(own, self._leads)
+        goes_to_ce = redirect is not None and redirect.no_route
+        self._ip = FakeIp(own, lambda destination: goes_to_ce or self._leads(destination))
         self._found = Found()
         self._on_link: LinkListener | None = None
         self._on_packet: PacketListener | None = None
@@ -162,10 +163,14 @@ class FakeDatapath:
     def arrive(self, port: int, frame: bytes) -> None:
         """A frame comes in by a port."""
         rules = self._rules.get(port)
-        self._ip.judge(frame, self.forwarding)
-        wanted = rules is not None and rules.exception(frame) is not None
-        if wanted and self._on_packet is not None and self._ports[port].carrier:
-            self._on_packet(port, frame)
+        fate = self._ip.judge(frame, self.forwarding)
+        if rules is None or self._on_packet is None or not self._ports[port].carrier:
+            return
+        if rules.exception(frame) is not None:
+            self._on_packet(port, frame, None)
+        elif fate is Fate.FORWARDED and not self._leads(self._ip.destination(frame)):
+            mac = self._ports[port].mac
+            self._on_packet(port, mac + bytes(6) + frame[12:], ExceptionId.LPMLookupFailed)
 
     def resolve(self, port: int, address: str, mac: bytes) -> None:
         """The kernel has found out a neighbour's MAC address by itself."""

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from enum import Enum, auto
 
+from fe_datapath.punting import checksum
+
 ETHER_HEADER = 14
 IPV4, IPV6 = b"\x08\x00", b"\x86\xdd"
 IPV6_HEADER = 40
@@ -35,6 +37,11 @@ class FakeIp:
         if kind == IPV6 and len(packet) >= IPV6_HEADER:
             return self._ipv6(packet, forwarding)
         return Fate.DROPPED
+
+    @staticmethod
+    def destination(frame: bytes) -> bytes:
+        packet = frame[ETHER_HEADER:]
+        return packet[16:20] if frame[12:14] == IPV4 else packet[24:40]
 
     def _ipv4(self, packet: bytes, forwarding: bool) -> Fate:
         count = self.counters[4]
@@ -84,11 +91,3 @@ class FakeIp:
             return Fate.EXPIRED
         count["OutForwDatagrams"] += 1
         return Fate.FORWARDED
-
-
-def checksum(header: bytes) -> int:
-    """RFC 1071's; 0 for a header with a right one in it."""
-    total = sum(int.from_bytes(header[at : at + 2]) for at in range(0, len(header), 2))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF

@@ -86,10 +86,10 @@ class _Links:
         else:
             self._driver.inject(event)
 
-    def packet(self, port: int, frame: bytes) -> None:
+    def packet(self, port: int, frame: bytes, exception: int | None = None) -> None:
         """A `PacketListener`: before the core has begun there is no CE to send packets to."""
         if self._driver is not None:
-            self._driver.inject(PacketPunted(port, frame))
+            self._driver.inject(PacketPunted(port, frame, exception=exception))
 
     def go_to(self, driver: Driver) -> None:
         self._driver = driver

@@ -138,6 +138,9 @@ class PacketPunted:
     """The whole Ethernet frame."""
     fe: int = 0
     """On a CE: whose port it is."""
+    exception: int | None = None
+    """On an FE: the ExceptionID (RFC 6956 section 4.4) that a forwarding plane has found; None:
+    the packet itself says what it is."""
 
 
 @value

@@ -76,7 +76,12 @@ class Redirection:
     @property
     def exceptions(self) -> frozenset[str]:
         """Classes whose exceptions go to the CE."""
-        return frozenset({"EtherClassifier", "IPv4Validator"} if self._rules else ())
+        if not self._rules:
+            return frozenset()
+        found = {"EtherClassifier", "IPv4Validator"}
+        if any(rules.no_route for rules in self._rules.values()):
+            found |= {"IPv4UcastLPM", "IPv6UcastLPM"}
+        return frozenset(found)
 
     def instances(self) -> list[Instance]:
         """None where the FE was not told to redirect."""
@@ -85,7 +90,11 @@ class Redirection:
     def punted(self, event: PacketPunted, master: int | None, now: int) -> None:
         """A packet of a port, for the CE."""
         rules = self._rules.get(event.port)
-        exception = None if rules is None else rules.exception(event.packet)
+        exception = event.exception
+        if exception is None and rules is not None:
+            exception = rules.exception(event.packet)
+        elif rules is None or not rules.no_route:
+            exception = None
         if exception is None or len(event.packet) > MAX_FRAME:
             self.dropped["unwanted"] += 1
         elif master is None:

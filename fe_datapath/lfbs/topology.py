@@ -33,6 +33,7 @@ GRAPH = (
     ("EtherMACOut", "EtherPktsOut", "EtherPHYCop", "EtherPHYIn"),
     ("IPv4Validator", "ExceptionOut", "RedirectOut", "PktsIn"),
     ("IPv4UcastLPM", "ExceptionOut", "RedirectOut", "PktsIn"),
+    ("IPv6UcastLPM", "ExceptionOut", "RedirectOut", "PktsIn"),
     ("EtherClassifier", "ExceptionOut", "RedirectOut", "PktsIn"),
     ("RedirectIn", "PktsOut", "EtherMACOut", "EtherPktsIn"),
 )

@@ -33,6 +33,7 @@ from fe_datapath.datapath import (
 from fe_datapath.linux import sysctl
 from fe_datapath.linux.claim import claim
 from fe_datapath.linux.counters import read_counters
+from fe_datapath.linux.noroute import NoRoute
 from fe_datapath.linux.ports import Ports
 from fe_datapath.linux.programmer import Programmer
 from fe_datapath.linux.reading import KernelReader
@@ -173,6 +174,8 @@ class _Running:
         self.programmer = Programmer(self.ports, protocol)
         self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="datapath")
         self.packets: PacketPorts | None = None
+        self.no_route: NoRoute | None = None
+        self._protocol = protocol
         self._last: Future[Any] | None = None
 
     @property
@@ -194,6 +197,8 @@ class _Running:
     ) -> LinkListener:
         """Gives the listener to be used instead: sockets follow what becomes of interfaces."""
         packets = self.packets = PacketPorts(config, ports, self.ports.ifindex_of, on_packet)
+        if config.no_route:
+            self.no_route = NoRoute(config, ports, self._protocol, self.ports.mac_of, on_packet)
 
         def changed(state: PortState, at_ns: int) -> None:
             packets.refresh(state.port)
@@ -208,6 +213,8 @@ class _Running:
             self.submit(self.programmer.ledger.port_lost, port).add_done_callback(_report)
 
     def close(self) -> None:
+        if self.no_route is not None:
+            self.no_route.close()
         if self.packets is not None:
             self.packets.close()
         self.ports.close()

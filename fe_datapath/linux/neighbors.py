@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from fe_datapath.datapath import DelNeighbor, NeighborKey, SetNeighbor
 from fe_datapath.linux.messages import Flag
-from fe_datapath.linux.netlink import ATTRIBUTE, HEADER, NetlinkSocket, attributes
+from fe_datapath.linux.netlink import HEADER, NetlinkSocket, attributes, packed
 
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 _NDMSG = struct.Struct("=BxxxiHBB")
@@ -26,7 +26,7 @@ def set_neighbor(sequence: int, protocol: int, ifindex: int, change: SetNeighbor
     address = ipaddress.ip_address(change.address)
     flags = Flag.REQUEST | Flag.ACK | Flag.CREATE | Flag.REPLACE
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    return _message(
+    return packed(
         RTM_NEWNEIGH,
         flags,
         sequence,
@@ -40,7 +40,7 @@ def set_neighbor(sequence: int, protocol: int, ifindex: int, change: SetNeighbor
 def delete_neighbor(sequence: int, ifindex: int, change: DelNeighbor) -> bytes:
     address = ipaddress.ip_address(change.address)
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    return _message(
+    return packed(
         RTM_DELNEIGH,
         Flag.REQUEST | Flag.ACK,
         sequence,
@@ -55,7 +55,7 @@ def read_neighbors(
     """Port and address -> MAC address; with `protocol` those alone that carry it. Raises
     DumpInterrupted."""
     found: dict[NeighborKey, bytes] = {}
-    request = _message(
+    request = packed(
         RTM_GETNEIGH, Flag.REQUEST | Flag.DUMP, netlink.sequences(1), bytes(_NDMSG.size)
     )
     for datagram, offset, end in netlink.dump(request):
@@ -75,12 +75,3 @@ def read_neighbors(
         if address and len(mac) == 6 and protocol in (None, theirs):
             found[port, str(ipaddress.ip_address(address))] = mac
     return found
-
-
-def _message(
-    kind: int, flags: int, sequence: int, body: bytes, *values: tuple[int, bytes]
-) -> bytes:
-    for number, value in values:
-        octets = ATTRIBUTE.pack(ATTRIBUTE.size + len(value), number) + value
-        body += octets + bytes(-len(octets) % 4)
-    return HEADER.pack(HEADER.size + len(body), kind, int(flags), sequence, 0) + body

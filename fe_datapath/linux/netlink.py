@@ -194,6 +194,14 @@ def attributes(datagram: bytes, offset: int, end: int) -> Iterator[tuple[int, in
         offset += (length + 3) & ~3
 
 
+def packed(kind: int, flags: int, sequence: int, body: bytes, *values: tuple[int, bytes]) -> bytes:
+    """A message of a fixed part and attributes (type, value)."""
+    for number, value in values:
+        octets = ATTRIBUTE.pack(ATTRIBUTE.size + len(value), number) + value
+        body += octets + bytes(-len(octets) % 4)
+    return HEADER.pack(HEADER.size + len(body), kind, int(flags), sequence, 0) + body
+
+
 def _text(datagram: bytes, offset: int, end: int, error: int) -> str:
     """NLMSGERR_ATTR_MSG, which follows the header of the message that failed (CAP_ACK: only it)."""
     if HEADER.unpack_from(datagram, offset)[2] & Flag.ACK_TLVS:

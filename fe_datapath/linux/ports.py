@@ -58,6 +58,10 @@ class Ports:
     def port_of(self, ifindex: int) -> int | None:
         return self._port_of.get(ifindex)
 
+    def mac_of(self, port: int) -> bytes:
+        """As of the last notification."""
+        return self._known[port].mac
+
     def find(self) -> None:
         """Look the interfaces up by name. OSError if one is not there."""
         links = {link.name: link for link in self._links()}

@@ -28,7 +28,7 @@ from fe_datapath.datapath import (
     SetRoutes,
     count,
 )
-from fe_datapath.linux import messages, sysctl
+from fe_datapath.linux import messages, noroute, sysctl
 from fe_datapath.linux.ledger import Ledger, RouteKey
 from fe_datapath.linux.messages import ROUTE_METRIC, RT_TABLE_MAIN, Flag, MessageType
 from fe_datapath.linux.neighbors import delete_neighbor, read_neighbors, set_neighbor
@@ -95,6 +95,7 @@ class Programmer:
         """Take over what an earlier process left: everything with our protocol number. What no
         change could speak of (another table or metric, no nexthop object) is deleted."""
         port_of = self._ports.port_of
+        noroute.sweep(self._netlink, self._protocol)
         routes: dict[RouteKey, int] = {}
         for route in self._reader.routes_in_detail():
             if (route.table, route.metric) == (RT_TABLE_MAIN, ROUTE_METRIC) and route.nexthop:

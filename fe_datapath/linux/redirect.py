@@ -67,7 +67,7 @@ class PacketPorts:
         if ifindex is not None and port not in self._sockets:
             limit = TokenBucket(READ_AHEAD * self._config.rate_pps, self._config.burst)
             self._sockets[port] = _PortSocket(
-                ifindex, self._rules[port], limit, lambda frame: self._on_packet(port, frame)
+                ifindex, self._rules[port], limit, lambda frame: self._on_packet(port, frame, None)
             )
 
     def inject(self, port: int, frame: bytes) -> None:

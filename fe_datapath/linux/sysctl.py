@@ -55,6 +55,11 @@ def prepare_port(interface: str) -> None:
         _write(name.format(interface), value)
 
 
+def prepare_tun(interface: str) -> None:
+    """No address of its own, and so no word of its own."""
+    _write(f"ipv6/conf/{interface}/addr_gen_mode", "1")
+
+
 def forwarding() -> bool:
     """Whether IPv4 is forwarded, hence whether the last `set_forwarding` was for on: it goes off
     first and on first."""

@@ -19,7 +19,7 @@ from fe_datapath.datapath import (
     SetPort,
     SetRoute,
 )
-from fe_datapath.fake_ip import checksum
+from fe_datapath.punting import checksum
 from forces.errors import ResultCode
 from tests.datapath.rigs import FakeRig, KernelRig, Rig, Session
 from tests.datapath.test_datapath import HOP1, HOP2, NET, done, failed

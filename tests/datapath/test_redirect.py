@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import subprocess
 import sys
@@ -11,9 +12,10 @@ import time
 import pytest
 
 from fe_datapath.config import RedirectConfig
+from fe_datapath.datapath import Change, SetForwarding, SetNextHop, SetPort, SetRoute
 from fe_datapath.fake import FakeDatapath
 from fe_datapath.linux.datapath import LinuxDatapath
-from fe_datapath.punting import rules_of
+from fe_datapath.punting import ExceptionId, rules_of
 from tests.datapath.rigs import PORTS, FakeRig, KernelRig, Rig, Session
 from tests.fe_datapath import frames
 
@@ -34,6 +36,8 @@ FRAMES = [
 ] + [frames.arp(1), frames.arp(2), frames.ether(0x86DD, bytes(60)), frames.ether(0x88CC, b"x" * 50)]
 SET_MAC = f"link set fe-eth1 address {frames.PORT_MAC.hex(':')}"
 LAST = frames.arp(2, sender="10.1.0.99")
+reasons: dict[bytes, int | None] = {}
+"""Frame -> the exception that the datapath of the latest `play` named with it."""
 
 
 class FarEnd:
@@ -76,9 +80,15 @@ def play(rig: Rig, config: RedirectConfig, scenario: object) -> None:
     async def run() -> None:
         punted: list[tuple[int, bytes]] = []
         session = Session(datapath, lambda port, up: None)
+
+        def heard(port: int, frame: bytes, why: int | None) -> None:
+            punted.append((port, frame))
+            reasons[frame] = why
+
+        reasons.clear()
         if isinstance(rig, KernelRig):
             session.set_far_end = rig._set_far_end
-        await datapath.start(session.heard, lambda port, frame: punted.append((port, frame)))
+        await datapath.start(session.heard, heard)
         try:
             await scenario(session, punted, FarEnd(rig))  # type: ignore[operator]
         finally:
@@ -119,6 +129,86 @@ def test_a_packet_of_the_ce_leaves_by_its_port_and_does_not_come_back(rig: Rig) 
         assert (1, frame) not in punted
 
     play(rig, RedirectConfig(), scenario)
+
+
+def six(to: str, hops: int = 64) -> bytes:
+    head = bytes.fromhex("60000000") + (8).to_bytes(2) + bytes((59, hops))
+    ends = [ipaddress.IPv6Address(each).packed for each in ("fd00::99", to)]
+    return frames.ether(0x86DD, head + b"".join(ends) + bytes(8))
+
+
+def test_rfc6956_5_3_1_1_what_has_no_route_comes_up_with_its_port(rig: Rig) -> None:
+    """As it came in, but for the sender's MAC address; and nothing else."""
+    lost = [frames.ipv4("21.0.0.9", 17, ttl) for ttl in (2, 64)] + [six("2001:db9::1")]
+    others = [
+        frames.ipv4("20.0.0.9", 17, 64),
+        frames.ipv4("21.0.0.9", 17, 1),
+        frames.ipv4("10.1.0.5", 17, 64),
+        frames.ipv4("239.0.0.1", 17, 64),
+        six("2001:db8::1"),
+        six("2001:db9::1", 1),
+        six("ff0e::1"),
+    ]
+    wanted = [frame[:6] + bytes(6) + frame[12:] for frame in lost]
+    config = RedirectConfig(protocols=(), no_route=True)
+
+    async def scenario(session: Session, punted: list[tuple[int, bytes]], far: FarEnd) -> None:
+        hop, hop6 = SetNextHop(2, 2, "10.1.0.6"), SetNextHop(6, 2, "fe80::6")
+        routes: list[Change] = [SetRoute(bytes((20, 0, 0, 0)), 24, 2)]
+        routes.append(SetRoute(bytes.fromhex("20010db8") + bytes(12), 32, 6))
+        own = SetPort(1, mac=frames.PORT_MAC)
+        changes = [own, hop, hop6, *routes, SetForwarding(True)]
+        assert await session.datapath.apply(changes, True) == []
+
+        def passes() -> bool:
+            far.send(lost[0])
+            return bool(punted)
+
+        await session.until(passes)
+        for frame in (*others, *lost, LAST):
+            far.send(frame)
+        await session.until(lambda: {frame for _, frame in punted} >= {*wanted, LAST})
+        assert {frame for _, frame in punted} == {*wanted, LAST}
+        assert {port for port, _ in punted} == {1}
+        assert {reasons[frame] for frame in wanted} == {ExceptionId.LPMLookupFailed}
+        # With a route for all that, none of it comes up any more.
+        for length in (4, 16):
+            default = SetRoute(bytes(length), 0, 2 if length == 4 else 6)
+            assert await session.datapath.apply([default], True) == []
+        punted.clear()
+        for frame in (*others, *lost, LAST):
+            far.send(frame)
+        await session.until(lambda: (1, LAST) in punted)
+        assert punted == [(1, LAST)]
+
+    play(rig, config, scenario)
+
+
+@pytest.mark.kernel
+def test_no_rule_stays_and_only_ours_are_touched(kernel: KernelRig) -> None:
+    """Neither of this process, nor of one that was killed."""
+    left = [f"{f} rule add iif fe-eth1 lookup 5 pref 40000 proto 200" for f in ("", "-6")]
+    kernel.namespace.ip("rule add pref 50 lookup 77 proto 201")
+    for one in left:
+        subprocess_in(kernel, f"ip {one}")
+
+    async def scenario(session: Session, punted: list[tuple[int, bytes]], far: FarEnd) -> None:
+        for family in ("-4", "-6"):
+            shown = subprocess.run(["ip", family, "rule"], capture_output=True, text=True).stdout
+            assert shown.count("proto 200") == len(PORTS)
+            assert "lookup 5 " not in shown
+
+    play(kernel, RedirectConfig(no_route=True), scenario)
+    for family in ("-4", "-6"):
+        assert "proto 200" not in subprocess_in(kernel, f"ip {family} rule")
+    assert "lookup 77" in subprocess_in(kernel, "ip rule")
+
+
+def subprocess_in(kernel: KernelRig, command: str) -> str:
+    def run() -> str:
+        return subprocess.run(command.split(), check=True, capture_output=True, text=True).stdout
+
+    return kernel.namespace.run(run)
 
 
 @pytest.mark.kernel
@@ -195,11 +285,13 @@ print(sent)
 
 
 @pytest.mark.kernel
-def test_a_storm_is_limited_and_the_event_loop_stays_free(kernel: KernelRig) -> None:
-    config = RedirectConfig(rate_pps=500, burst=50)
-    frame = frames.ipv4("224.0.0.5", body=bytes(1000))
+@pytest.mark.parametrize("to", ["224.0.0.5", "21.0.0.9"], ids=["protocol", "no route"])
+def test_a_storm_is_limited_and_the_event_loop_stays_free(kernel: KernelRig, to: str) -> None:
+    config = RedirectConfig(rate_pps=500, burst=50, no_route=True)
+    frame = frames.ipv4(to, ttl=64, body=bytes(1000))
 
     async def scenario(session: Session, punted: list[tuple[int, bytes]], far: FarEnd) -> None:
+        assert await session.datapath.apply([SetForwarding(True)], True) == []
         flood = await asyncio.create_subprocess_exec(
             sys.executable, "-c", FLOOD, frame.hex(), "1.0", stdout=subprocess.PIPE
         )

@@ -170,3 +170,18 @@ def test_tcpdump_decodes_our_packet_redirect(tmp_path: Path) -> None:
     assert "Packet Redirect" in shown, shown
     for word in ("META", "MetaID 0xb length 12", "0000 000a", "Redirect Data length 54"):
         assert word.lower() in shown.lower(), shown
+
+
+def test_rfc6956_5_3_1_1_what_has_no_route_goes_up_as_lpm_lookup_failed_within_the_limit() -> None:
+    """The datapath says so; an FE that was not told to redirect it does not."""
+    frame = frames.ipv4("21.0.0.9", 17, 64)
+    event = PacketPunted(2, frame, exception=11)
+    made = redirecting(no_route=True, rate_pps=10, burst=2)
+    sent = [e for _ in range(5) for e in made.feed(event) if isinstance(e, Send)]
+    assert len(sent) == 2
+    (redirect,) = sent[0].message.redirects
+    assert redirect.packet == frame
+    metadata = {name: int.from_bytes(value) for name, value in redirect.metadata}
+    assert metadata == {1: 2, 13: 2, 11: 11}
+    assert made.state()["redirect"]["dropped"]["limit"] == 3
+    assert [e for e in redirecting().feed(event) if isinstance(e, Send)] == []

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 from topologies.model import Impairment
 
 Mode = Literal["none", "cold", "hot", "hot+sync"]
-System = Literal["forces", "openflow"]
+System = Literal["forces", "openflow", "frr"]
 """What runs on the topology's nodes: docs/baselines.md."""
 
 

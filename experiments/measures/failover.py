@@ -88,6 +88,8 @@ def must_fail_over(trial: Trial, fault: AppliedFault) -> bool:
     settings, heal_ms = trial.description.settings, fault.spec.heal_after_ms
     if fault.spec.kind == PLANNED:
         return True
+    if settings.system == "frr":
+        return False  # a router has no other one to take over from it
     if not _left_over(trial, fault):
         return False
     if heal_ms is None:

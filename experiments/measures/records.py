@@ -28,8 +28,11 @@ MASTER_FAULTS = frozenset(
 
 
 def is_fe_crash(fault: AppliedFault, fes: Collection[str]) -> bool:
-    """An FE's process was killed: no master is lost, and dtime1..3 have no meaning."""
-    return fault.spec.kind == "crash" and fault.target in fes
+    """An FE's process was killed: no master is lost, and dtime1..3 have no meaning. A daemon of a
+    router is part of its control plane, which is that router's master (system frr)."""
+    return (
+        fault.spec.kind == "crash" and fault.target in fes and "daemon" not in fault.spec.arguments
+    )
 
 
 def loses_state(fault: AppliedFault) -> bool:

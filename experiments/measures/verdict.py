@@ -127,7 +127,9 @@ def _gaps(trial: Trial, found: tuple[Failover, ...]) -> dict[str, ControlGap]:
     gaps = {}
     for failover in found:
         beacon = trial.beacons.get(failover.fe)
-        if beacon is not None and failover.t_detect_ns is not None:
+        noticed = failover.t_detect_ns is not None
+        # A router's hang is noticed by nobody, and ends: the beacon alone tells what it cost.
+        if beacon is not None and (noticed or trial.description.settings.system == "frr"):
             gap = control_gap(beacon, failover.t_fault_ns, _was_frozen(trial, failover))
             if gap is not None:
                 gaps[failover.fe] = gap

@@ -38,6 +38,7 @@ _RECEIVE_BUFFER_OCTETS = 16 << 20
 _RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
 _NLMSG_HEADER = struct.Struct("=IHHII")
 _RTMSG_OCTETS = 12
+_PROTOCOL_OFFSET = _NLMSG_HEADER.size + 5
 _RTA_HEADER = struct.Struct("=HH")
 _RTA_DST = 1
 
@@ -67,6 +68,7 @@ class _Watch:
 
     record: BeaconRecord
     socket: socket.socket
+    protocol: int | None = None
 
     def read(self) -> None:
         """Everything that is queued; the stamp of a datagram is taken right after its read."""
@@ -81,20 +83,25 @@ class _Watch:
                 self.record.blind_ns.append(time.monotonic_ns())
                 continue
             now = time.monotonic_ns()
-            for added, destination in beacon_changes(datagram):
+            for added, destination in beacon_changes(datagram, self.protocol):
                 self.record.note(now, added, destination)
 
 
-def beacon_changes(datagram: bytes) -> list[tuple[bool, int]]:
-    """(added, destination) of every IPv4 route message in it that lies in the beacon's network."""
+def beacon_changes(datagram: bytes, protocol: int | None = None) -> list[tuple[bool, int]]:
+    """(added, destination) of every IPv4 route message in it that lies in the beacon's network,
+    and, where one is named, was made by this routing protocol."""
     changes = []
     offset = 0
     while offset + _NLMSG_HEADER.size <= len(datagram):
         length, kind, _flags, _sequence, _pid = _NLMSG_HEADER.unpack_from(datagram, offset)
         if length < _NLMSG_HEADER.size or offset + length > len(datagram):
             break
-        if kind in (_RTM_NEWROUTE, _RTM_DELROUTE):
-            attributes = offset + _NLMSG_HEADER.size + _RTMSG_OCTETS
+        attributes = offset + _NLMSG_HEADER.size + _RTMSG_OCTETS
+        if (
+            kind in (_RTM_NEWROUTE, _RTM_DELROUTE)
+            and offset + length >= attributes
+            and protocol in (None, datagram[offset + _PROTOCOL_OFFSET])
+        ):
             destination = _destination(datagram, attributes, offset + length)
             if destination is not None and destination & _BEACON_MASK == _BEACON_NETWORK:
                 changes.append((kind == _RTM_NEWROUTE, destination))
@@ -135,7 +142,8 @@ def open_watch(pid: int, receive_buffer: int = _RECEIVE_BUFFER_OCTETS) -> socket
 
 def run(config: Mapping[str, Any]) -> None:
     """Keys: `fes` (name -> pid in its namespace), `folder`, `run_s`; optional `fifo`, `ready` (a
-    file that is made when the sockets are open), `receive_buffer`."""
+    file that is made when the sockets are open), `receive_buffer`, `protocol` (rtm_protocol: no
+    other routes count)."""
     stopping = False
 
     def stop(_number: int, _frame: object) -> None:
@@ -148,7 +156,7 @@ def run(config: Mapping[str, Any]) -> None:
     watches = {}
     poll = select.epoll()
     for fe, pid in config["fes"].items():
-        watch = _Watch(BeaconRecord(fe), open_watch(int(pid), buffer))
+        watch = _Watch(BeaconRecord(fe), open_watch(int(pid), buffer), config.get("protocol"))
         watches[watch.socket.fileno()] = watch
         poll.register(watch.socket.fileno(), select.EPOLLIN)
     punctuality = become_punctual(int(config.get("fifo", LISTENER_PRIORITY)))

@@ -45,6 +45,7 @@ class FaultKind:
 
 
 _PROCESS: tuple[Target, ...] = ("master", "ce", "fe")
+_DAEMON = "of a router's: zebra, bfdd or ospfd (system frr); its supervisor starts it again"
 
 KINDS: dict[str, FaultKind] = {
     kind.name: kind
@@ -54,14 +55,17 @@ KINDS: dict[str, FaultKind] = {
             "SIGKILL of the process; healed by starting it again with the same configuration",
             _PROCESS,
             faults_process.Crash,
-            {"state": "of an FE's kernel: keep (default), or clean as after a reboot"},
+            {
+                "state": "of an FE's kernel: keep (default), or clean as after a reboot",
+                "daemon": _DAEMON,
+            },
         ),
         FaultKind(
             "hang",
             "SIGSTOP of the process; healed by SIGCONT (the old master thaws)",
             _PROCESS,
             faults_process.Hang,
-            {},
+            {"daemon": _DAEMON},
         ),
         FaultKind(
             "isolate-carrier",

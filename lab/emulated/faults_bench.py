@@ -24,6 +24,10 @@ class Bench(Protocol):
     def process(self, node: str) -> int:
         """pid of the node's FE or CE process; LabError where it has none."""
 
+    def daemon(self, node: str, name: str) -> int | None:
+        """pid of one of the daemons that the node consists of, None while it has none; LabError
+        for a node without such a daemon."""
+
     def is_alive(self, node: str) -> bool: ...
 
     def expect_exit(self, node: str) -> None:

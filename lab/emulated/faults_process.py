@@ -39,8 +39,12 @@ class _ProcessFault:
         self._pid: int | None = None
         self._pidfd: int | None = None
         self._error: OSError | None = None
-        if bench.is_alive(target):
+        self._daemon: str | None = arguments.get("daemon")
+        if self._daemon is not None:
+            self._pid = bench.daemon(target, self._daemon)
+        elif bench.is_alive(target):
             self._pid = bench.process(target)
+        if self._pid is not None:
             self._pidfd = os.pidfd_open(self._pid)
 
     def prepare(self) -> None:
@@ -83,7 +87,8 @@ class Crash(_ProcessFault):
 
     def prepare(self) -> None:
         super().prepare()
-        self._bench.expect_exit(self._target)
+        if self._daemon is None:
+            self._bench.expect_exit(self._target)
 
     def strike(self) -> None:
         super().strike()
@@ -94,6 +99,8 @@ class Crash(_ProcessFault):
         return thread_states(self._pid) <= {"Z", "X"}
 
     def heal(self) -> None:
+        if self._daemon is not None:
+            return  # its node's supervisor has started it again
         deadline = time.monotonic() + DYING_BUDGET_S
         while self._struck and self._bench.is_alive(self._target) and time.monotonic() < deadline:
             time.sleep(POLL_S)  # on a busy machine a killed process takes its time to end
@@ -105,6 +112,8 @@ class Crash(_ProcessFault):
 
     def healed(self) -> bool:
         """The process says that it is ready to talk."""
+        if self._daemon is not None:
+            return self._bench.daemon(self._target, self._daemon) is not None
         self._bench.journals.poll()
         return self._bench.is_alive(self._target) and self._bench.journals.has(
             self._target, "start", self._healed_from_ns

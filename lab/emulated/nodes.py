@@ -39,12 +39,15 @@ class NetworkElement:
         self._settings = settings
         self._folder = folder
         self._elements: dict[str, Node] = {
-            node.name: node
-            for node in (*ces_in_use(network.topology, settings), *network.topology.of_kind("fe"))
+            node.name: node for node in self._nodes(network.topology, settings)
         }
         self._journals = Journals(folder, self._elements)
         self._procs: dict[str, Proc] = {}
         self._expected: set[str] = set()
+
+    def _nodes(self, topology: Topology, settings: CellSettings) -> tuple[Node, ...]:
+        """Those that run something; CEs first."""
+        return (*ces_in_use(topology, settings), *topology.of_kind("fe"))
 
     @property
     def topology(self) -> Topology:
@@ -141,6 +144,10 @@ class NetworkElement:
     def process(self, node: str) -> int:
         """pid, in the sandbox; LabError where there is none."""
         return self._proc(node).pid
+
+    def daemon(self, node: str, name: str) -> int | None:
+        """See `Bench.daemon`."""
+        raise LabError(f"{node} is one process, and has no daemon {name!r}")
 
     def proc(self, node: str) -> Proc:
         """LabError where there is none."""

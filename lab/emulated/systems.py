@@ -30,18 +30,34 @@ class SystemParts:
     element: MakeElement
     listener: Callable[[Network], Listener]
     record_tables: RecordTables
+    one_master: bool = True
+    """All FEs have the same one before a trial begins."""
 
 
 def of(system: System) -> SystemParts:
     """LabError where the machine lacks what it needs comes later, from `element`."""
     if system == "openflow":
         return _openflow()
+    if system == "frr":
+        return _frr()
     return SystemParts(NetworkElement, _kernel_listener, kernel_record.write)
 
 
 def _kernel_listener(network: Network) -> Listener:
     fes = {fe.name: network.node(fe.name).pid for fe in network.topology.of_kind("fe")}
     return "lab.emulated.beacon_listener:run", {"fes": fes}
+
+
+def _frr() -> SystemParts:
+    from lab.frr import tables
+    from lab.frr.configuration import OSPF_PROTOCOL
+    from lab.frr.element import FrrElement
+
+    def listener(network: Network) -> Listener:
+        target, needs = _kernel_listener(network)
+        return target, {**needs, "protocol": OSPF_PROTOCOL}
+
+    return SystemParts(FrrElement, listener, tables.write, one_master=False)
 
 
 def _openflow() -> SystemParts:

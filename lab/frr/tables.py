@@ -18,7 +18,8 @@ from lab.emulated.network import NetNode
 from lab.emulated.nodes import NetworkElement
 from lab.frr.configuration import OSPF_PROTOCOL, RUN
 
-PATIENCE_S = 1.0
+PATIENCE_S = 6.0
+"""When a link has come back, BFD and OSPF take seconds to use it again."""
 PAUSE_S = 0.05
 _TIMEOUT_S = 10.0
 _BEACON = ipaddress.IPv4Network("198.18.0.0/15")

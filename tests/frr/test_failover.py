@@ -20,7 +20,7 @@ topology: diamond
 trials: 1
 warmup: 0
 calibrate_ms: 300
-observe_ms: 4000
+observe_ms: 2000
 settings: {system: frr, mode: none, policy: 0, routes: 50, beacon_ms: 20}
 faults:
   ospfd: [{kind: crash, target: fe1, arguments: {daemon: ospfd}}]

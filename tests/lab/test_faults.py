@@ -81,7 +81,7 @@ def test_every_kind_says_what_it_does_and_what_it_strikes() -> None:
         (FaultSpec("crash", "ce1", at_ms=-1), "at or after 0 ms"),
         (
             FaultSpec("crash", "ce1", arguments={"end": "fe1"}),
-            "crash takes no argument 'end' (arguments: state)",
+            "crash takes no argument 'end' (arguments: state, daemon)",
         ),
     ],
 )

@@ -91,6 +91,10 @@ class Configs:
         """The Config that the kernel is being programmed for, and the program's token."""
         return None if self._current is None else (self._current.request, self._current.token)
 
+    def of_another_term(self, term: int) -> bool:
+        """The kernel is being programmed for a Config that came in another term than this."""
+        return self._current is not None and self._current.request.term != term
+
     def submit(self, request: Request) -> bool:
         """False: too many are waiting, and this one was not taken."""
         if len(self.waiting) >= QUEUE_LIMIT:

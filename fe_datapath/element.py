@@ -30,6 +30,7 @@ from fe_datapath.lfbs.sorting import link_layer
 from fe_datapath.lfbs.sync import StateSync
 from fe_datapath.lfbs.unicast import Unicast
 from fe_datapath.notifications import notification
+from fe_datapath.questions import Questions
 from fe_datapath.responses import Body, Verdicts, all_done, fitting, is_too_long
 from fe_datapath.restart import TIMER as RESTART
 from fe_datapath.restart import Restart
@@ -97,6 +98,7 @@ class ForwardingElement:
         self.configs = Configs(self.store, self.unicast, self.context.next_token)
         self.applied = 0
         """Configs carried out."""
+        self.questions = Questions(self.configs, lambda: self.sync.term)
         self._enabled = False
         """The FE has moved itself to OperEnable: it does so once."""
         self._programs: dict[int, tuple[Change, ...]] = {}
@@ -150,6 +152,8 @@ class ForwardingElement:
         if len(self.configs.two_phase):
             self.configs.two_phase.keep(self.ha.associated)
         self._next_config()
+        for question in self.questions.due(self.ha.holds):
+            self._answer_query(question)
         return self._take()
 
     def _take(self) -> list[Effect]:
@@ -209,6 +213,12 @@ class ForwardingElement:
         self.context.journal("fenced", ce=self.context.name(ce), octets=size)
 
     def _query(self, event: MessageReceived) -> None:
+        if event.peer != self.ha.master or not self.questions.must_wait():
+            self._answer_query(event)
+        elif not self.questions.wait(event, self.ha.links[event.peer]):
+            self._refuse(event.peer, event.size)
+
+    def _answer_query(self, event: MessageReceived) -> None:
         request, under_way = event.message, self.configs.transaction
         extended = self.fepo.extended
         body = self.store.query(request.lfbs, under_way, extended)

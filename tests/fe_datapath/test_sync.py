@@ -8,14 +8,15 @@ from fe_datapath import configs
 from fe_datapath.lfbs import sync
 from forces.errors import ResultCode
 from forces.events import LossCause
-from forces.header import Ack, MessageType
-from forces.messages import OperType
-from forces.paths import PathData, SparseData, TableRange
+from forces.header import Ack, Header, MessageType
+from forces.messages import Message, OperType, flags_for
+from forces.paths import FullData, PathData, SparseData, TableRange
 from forces.wire import decode
 from tests.fe_datapath.rig import (
     CE1,
     CE2,
     CE3,
+    FE,
     LFBS,
     Rig,
     associated,
@@ -133,6 +134,35 @@ def test_a_master_that_came_back_is_not_told_a_correlator_of_its_earlier_associa
     made.release()
     at = position(made, CE1)
     assert (at["Term"], at["Generation"], at["CEID"], at["Correlator"]) == (2, 1, CE1, 0)
+
+
+def test_a_new_masters_query_waits_for_what_the_last_one_began_and_no_other_does() -> None:
+    made = associated()
+    made.config(set_hop(1, hop()))
+    made.hold = True
+    made.config(set_prefix(5, prefix(5, 1)))
+    made.lose(CE1)
+    assert position(made, CE3)["Pending"] == 1, "a backup is answered at once"
+    start = len(made.log)
+    ask = select("IPv4UcastLPM", OperType.GET, PathData((1, 5)))
+    header = Header(MessageType.QUERY, CE2, FE, 9, flags_for(MessageType.QUERY))
+    made.say(CE2, Message(header, (ask,)))
+    assert made.sent(made.log[start:], MessageType.QUERY_RESPONSE) == []
+    made.release()
+    answers = made.sent(made.log[start:], MessageType.QUERY_RESPONSE, CE2)
+    content = answers[0].lfbs[0].operations[0].paths[0].content
+    assert isinstance(content, FullData), "the row is there"
+
+
+def test_a_query_that_waits_is_not_answered_to_a_later_association() -> None:
+    made = comes_back_while_the_kernel_works()
+    start = len(made.log)
+    header = Header(MessageType.QUERY, CE1, FE, 9, flags_for(MessageType.QUERY))
+    ask = select(LFB, OperType.GET, PathData((1,)))
+    made.say(CE1, Message(header, (ask,)))
+    made.lose(CE1)
+    made.release()
+    assert made.sent(made.log[start:], MessageType.QUERY_RESPONSE) == []
 
 
 def test_what_waited_in_an_earlier_association_of_the_same_ce_is_fenced() -> None:

@@ -59,6 +59,7 @@ class Stack:
     """The library, once per process; `attach` gives it the loop that drives it."""
 
     def __init__(self) -> None:
+        self.pid = os.getpid()
         self.library = u.library()
         self.paths: dict[int, Path] = {}
         self.blocked: set[Assoc] = set()
@@ -81,6 +82,19 @@ class Stack:
             getattr(self.library, f"sysctl_set_sctp_{name}")(0)
 
     # Life
+
+    def leave_to_the_parent(self) -> None:
+        """In a forked process: what was open is the parent's. Nothing of it is sent from here, and
+        no owner (of a loop that ended) is told of it."""
+        self.pid = os.getpid()
+        self.paths.clear()
+        for so in list(self._listeners.values()):
+            self.library.close(so)
+        for assoc in list(self.associations.values()):
+            assoc.close(abort=True)
+        for kept in (self._listeners, self._listening, self._said):
+            kept.clear()
+        self._tick, self._attached = None, 0
 
     def attach(self) -> None:
         """Begin to drive the timers; each call wants a `detach`."""
@@ -324,4 +338,6 @@ def stack() -> Stack:
     global _stack
     if _stack is None:
         _stack = Stack()
+    elif _stack.pid != os.getpid():
+        _stack.leave_to_the_parent()
     return _stack

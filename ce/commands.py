@@ -1,4 +1,5 @@
-"""What the local API asks of a CE: `state`, `routes`, `switch` (DESIGN section 7)."""
+"""What the local API asks of a CE: `state`, `routes`, `switch`, `transaction` (DESIGN section 7,
+docs/local-api.md)."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ce.atomic import DEFAULT_TIMEOUT_MS, AtomicRoutes, NotNow
 from ce.config import CeConfig, Destination
 from ce.exchange import Answer, Outcome
 from ce.fe_tables import Table
@@ -41,6 +43,7 @@ class Commands:
         self._intention_changed = intention_changed
         self._names = {peer.id: peer.name for peer in (*config.fes, *config.ces)}
         self._views = {fe.id: fe for fe in config.network}
+        self.atomic = AtomicRoutes(ne, sessions, self._names, out)
 
     def run(self, command: Command, now: int) -> None:
         """Ends in exactly one `Deliver` for the command's token, at once or later."""
@@ -54,9 +57,11 @@ class Commands:
                     self._deliver(command, self._add_route(command.arguments, now))
                 case "switch":
                     self._switch(command, now)
+                case "transaction":
+                    self._transaction(command, now)
                 case _:
                     raise Refused(f"unknown command {command.name}")
-        except Refused as refusal:
+        except (Refused, NotNow) as refusal:
             self._out.append(Deliver(command.token, error=str(refusal)))
 
     def _deliver(self, command: Command, value: Any) -> None:
@@ -119,18 +124,34 @@ class Commands:
         return shown
 
     def _add_route(self, arguments: Mapping[str, Any], now: int) -> dict[str, Any]:
-        fe = self._fe(arguments.get("fe"))
-        gateway = arguments.get("gateway")
         try:
-            prefix = str(ipaddress.IPv4Network(str(arguments["prefix"])))
-            port = int(arguments.get("port", ""))
-            row = self._ne.add(Destination(prefix, fe, port, gateway))
+            to = self._destination(arguments)
+            row = self._ne.add(to)
         except ValueError as error:
             raise Refused(f"route not added: {error}") from None
-        fields = {"prefix": prefix, "fe": self._names[fe], "port": port, "gateway": gateway}
+        fe = self._names[to.fe]
+        fields = {"prefix": to.prefix, "fe": fe, "port": to.port, "gateway": to.gateway}
         self._out.append(Journal("route_added", {**fields, "row": row}))
         self._intention_changed(now)
         return {**fields, "row": row}
+
+    def _destination(self, arguments: Mapping[str, Any]) -> Destination:
+        """ValueError says what is wrong."""
+        fe = self._fe(arguments.get("fe"))
+        prefix = str(ipaddress.IPv4Network(str(arguments.get("prefix", ""))))
+        return Destination(prefix, fe, int(arguments.get("port", "")), arguments.get("gateway"))
+
+    def _transaction(self, command: Command, now: int) -> None:
+        """Routes that all FEs get or none."""
+        routes = command.arguments.get("routes")
+        if not isinstance(routes, list) or not all(isinstance(one, dict) for one in routes):
+            raise Refused("transaction needs routes: a list of objects as `routes` takes them")
+        try:
+            destinations = [self._destination(one) for one in routes]
+            timeout_ms = int(command.arguments.get("timeout_ms", DEFAULT_TIMEOUT_MS))
+        except (TypeError, ValueError) as error:
+            raise Refused(f"transaction not begun: {error}") from None
+        self.atomic.start(destinations, timeout_ms, command.token, now)
 
     def _fe(self, name: Any) -> int:
         for fe in self._config.network:
@@ -149,6 +170,8 @@ class Commands:
         its new master, with or without an answer: the end of the association is a success too."""
         if "to" not in command.arguments:
             raise Refused("switch needs a CE: to")
+        if self.atomic.under_way:
+            raise Refused("a transaction is under way")
         to = self._ce(command.arguments["to"])
         if to == self._config.id:
             raise Refused(f"{self._config.name} is this CE")

@@ -180,6 +180,7 @@ class Controller:
         """The route's way (DESIGN section 13): recompute, then program what changed, on every FE
         that this CE is the master of."""
         changed = self.ne.recompute()
+        self._commands.atomic.network_changed(changed, now)
         if self.fr is not None:
             for fe in changed:
                 self.fr.replicas[fe].compare()

@@ -63,6 +63,7 @@ class Exchange:
     last_correlator: int = 0
     """Of the last request."""
     _pending: dict[int, _Pending] = field(default_factory=dict)
+    closed: bool = False
     _parts: dict[int, list[Message]] = field(default_factory=dict)
     """Correlator -> what has come of an answer in several messages."""
 
@@ -100,7 +101,11 @@ class Exchange:
         on_answer: OnAnswer,
         timeout_ns: int,
     ) -> int:
-        """One Config of a two-phase commit: AlwaysACK, all-or-none (RFC 5810 4.3.1.2.2)."""
+        """One Config of a two-phase commit: AlwaysACK, all-or-none (RFC 5810 4.3.1.2.2). LOST at
+        once where the association has ended: an abort is for all FEs, also for one that is lost."""
+        if self.closed:
+            on_answer(Answer(Outcome.LOST), now)
+            return 0
         correlator = self._send(MessageType.CONFIG, lfbs, Ack.ALWAYS_ACK, now, phase)
         self._expect(correlator, _Pending(on_answer, now + timeout_ns, False, False))
         return correlator
@@ -199,6 +204,7 @@ class Exchange:
 
     def close(self, now: int) -> None:
         """The association ended: nothing will be answered any more."""
+        self.closed = True
         pending, self._pending = self._pending, {}
         self._parts.clear()
         for request in pending.values():

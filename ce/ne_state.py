@@ -47,6 +47,10 @@ class NeState:
         """A destination that was added at run time; no error if there is none."""
         self.routing.remove(prefix)
 
+    def take_back(self, prefix: str) -> None:
+        """As `remove`, and as if it had never been added."""
+        self.routing.take_back(prefix)
+
     def recompute(self) -> set[int]:
         """After port states or destinations changed; the FEs whose intention did."""
         before = {fe: tables.intended for fe, tables in self.tables.items()}

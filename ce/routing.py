@@ -204,6 +204,23 @@ class Routing:
             row = run_time_row(prefix)
             self._targets = [old for old in self._targets if old.row != row]
 
+    def take_back(self, prefix: str) -> None:
+        """`remove` for what was just added: its next hop goes too, if nothing else wants it and no
+        later one is numbered after it."""
+        destination = self.run_time.get(prefix)
+        self.remove(prefix)
+        if destination is None or destination.gateway is None:
+            return
+        fe, port = destination.fe, destination.port
+        hop, known = NextHop(port, destination.gateway), self._selectors[fe]
+        wanted = hop.gateway == self._ports[fe, port].neighbor_address or any(
+            (target.fe, target.port, target.gateway) == (fe, port, hop.gateway)
+            for target in self._targets
+        )
+        newest = max(selector for other, selector in known.items() if other.port == port)
+        if not wanted and known.get(hop) == newest:
+            del known[hop]
+
     def compute(self, down: AbstractSet[PortKey]) -> dict[int, FeRoutes]:
         """Rows of every FE while these ports are known to be down. A port of which nothing is
         known counts as up: a new master meets the FEs one after the other, and must not take a

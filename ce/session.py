@@ -251,7 +251,7 @@ class FeSession:
             self.beacon,
             self.out,
             self._programmed,
-            self._write_failed,
+            self.distrust_replicas,
         )
         return self.programmer
 
@@ -285,14 +285,20 @@ class FeSession:
             self.journal("recounted", generation=position.generation)
             self.fr.distrust(self)
 
-    def _write_failed(self, now: int) -> None:
-        """What the FE refused, the replicas have all the same."""
+    def distrust_replicas(self, now: int) -> None:
+        """What the FE refused, or has not carried out yet, the replicas have all the same."""
         if self.fr is not None:
             self.fr.distrust(self)
 
     def take_over_again(self, now: int) -> None:
         """The FE left something unanswered: nothing is certain, start from scratch."""
         self._take_over(now, hot=False)
+
+    def start_over(self, now: int) -> None:
+        """What an FE that was ready holds is not known any more."""
+        self.ready = False
+        self.beacon.stop()
+        self.take_over_again(now)
 
     def _programmed(self, now: int) -> None:
         """Nothing is under way any more."""

@@ -40,6 +40,9 @@ class Transaction:
     """FE -> its Configs, in order."""
     exchanges: Mapping[int, Exchange]
     on_end: Callable[[Transaction, int], None]
+    on_abort: Callable[[Transaction, int], None] | None = None
+    """Called once when the abort has been sent: what is sent to an FE from then on finds it as it
+    was (HP keeps the order)."""
     timeout_ns: int = PHASE_TIMEOUT_NS
     """Of each phase, per message."""
     phase: Phase = Phase.VALIDATING
@@ -59,6 +62,8 @@ class Transaction:
         for fe, bodies in self.changes.items():
             for number, body in enumerate(bodies):
                 phase = TransPhase.MOT if number else TransPhase.SOT
+                if self.phase is not Phase.VALIDATING:
+                    return  # an FE is lost already: ABT has gone to all
                 self._send(fe, body, phase, now)
 
     def _send(self, fe: int, body: Body, phase: TransPhase, now: int) -> None:
@@ -71,7 +76,10 @@ class Transaction:
     def _end_all(self, phase: TransPhase, now: int) -> None:
         """A COMMIT to every FE, to commit or to abort."""
         self._waiting = dict.fromkeys(self.changes, 1)
+        begun = self.phase
         for fe in self.changes:
+            if self.phase is not begun:
+                return
             self._send(fe, self._on_first_lfb(fe, OperType.COMMIT), phase, now)
 
     def _on_first_lfb(self, fe: int, kind: OperType) -> Body:
@@ -90,10 +98,21 @@ class Transaction:
             self.failures.setdefault(fe, why)
         self._waiting[fe] -= 1
         if self.phase is not Phase.ABORTING and self.failures:
-            self.phase = Phase.ABORTING
-            self._end_all(TransPhase.ABT, now)
+            self._abort(now)
         elif not any(self._waiting.values()):
             self._next(now)
+
+    def abort(self, fe: int, why: str, now: int) -> None:
+        """It is not wanted any more, because of this FE. Too late where it has ended."""
+        if self.phase in (Phase.VALIDATING, Phase.COMMITTING):
+            self.failures.setdefault(fe, why)
+            self._abort(now)
+
+    def _abort(self, now: int) -> None:
+        self.phase = Phase.ABORTING
+        self._end_all(TransPhase.ABT, now)
+        if self.on_abort is not None:
+            self.on_abort(self, now)
 
     def _next(self, now: int) -> None:
         if self.phase is Phase.VALIDATING:

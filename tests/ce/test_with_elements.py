@@ -89,7 +89,7 @@ async def running(
     ha_mode: Literal[0, 1, 2], folder: Path, **changes: Any
 ) -> AsyncIterator[Running]:
     network = MemoryNetwork()
-    base = diamond(ha_mode=ha_mode, beacon_ms=5, extra_routes=ROUTES, **changes)
+    base = diamond(ha_mode=ha_mode, **{"beacon_ms": 5, "extra_routes": ROUTES, **changes})
     closing: list[Callable[[], Awaitable[None]]] = []
 
     async def start(core: Any, own: Any, peers: dict[int, str], **more: Any) -> Driver:

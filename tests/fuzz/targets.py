@@ -16,13 +16,15 @@ from functools import cache
 
 from fe_datapath.config import RedirectConfig
 from forces.channels import CHANNEL_OF, Channel
+from forces.effects import Deliver, Send
 from forces.errors import ProtocolError
-from forces.events import LinkChanged, PacketPunted
+from forces.events import Command, LinkChanged, PacketPunted
 from forces.header import HEADER_LENGTH, Header, MessageType, TransPhase
 from forces.messages import Message, Operation, OperType, Redirect, flags_for
 from forces.model import DataType, library
 from forces.paths import TableRange
 from forces.wire import decode, encode, encoded_length
+from tests.ce.dictionary_fe import DictionaryFe
 from tests.conformance.ce_rig import CE1 as OWN_CE
 from tests.conformance.ce_rig import FE1, CeRig
 from tests.conformance.fe_rig import (
@@ -171,8 +173,12 @@ def _tables_agree(rig: FeRig) -> None:
 
 
 def fuzz_ce(data: bytes) -> None:
-    rig = CeRig()
-    rig.setup(FE1)
+    """All FEs are ready, and a transaction over them waits for their answers."""
+    rig = _ready_ce()
+    fes = set(rig.core.sessions)
+    route = {"prefix": "10.77.0.0/24", "fe": "fe4", "port": 3, "gateway": "10.102.1.10"}
+    rig.event(Command("transaction", {"routes": [route]}, 1))
+    assert rig.sent(FE1)[-1].header.flags.transaction
     for control, octets in messages(data):
         rig.now += (control >> 1 & 3) * MS
         octets = _addressed(octets, FE1, OWN_CE, control)
@@ -181,10 +187,35 @@ def fuzz_ce(data: bytes) -> None:
         if control & 0x08:  # the answer to one of its questions: correlators are not guessed
             asked = rig.sent(FE1)[-1].header.correlator
             octets = octets[:12] + struct.pack("!Q", asked) + octets[20:]
+        if control & 0x01:  # a daemon beside it sends
+            rig.event(PacketPunted(3, octets, FE1))
         at = len(rig.effects)
         rig.octets(FE1, octets, _channel(octets, control), strict=not control & 0x10)
         assert len(rig.effects) - at < MAX_OUT
-        assert set(rig.core.sessions) <= {FE1}
+        assert set(rig.core.sessions) <= fes
+    rig.fire_due(rig.now + 10_000 * MS)  # whatever was said: the transaction ends, once
+    assert len([effect for effect in rig.effects if isinstance(effect, Deliver)]) == 1
+
+
+def _ready_ce() -> CeRig:
+    rig = CeRig(redirect=True)
+    ces = tuple(peer.id for peer in rig.config.ces)
+    fes = {
+        view.id: DictionaryFe(view.id, view.name, tuple(port.id for port in view.ports), ces)
+        for view in rig.config.network
+    }
+    for fe, element in fes.items():
+        element.associated.add(OWN_CE)
+        rig.setup(fe)
+    done = 0
+    while done < len(rig.effects):
+        effect = rig.effects[done]
+        done += 1
+        if isinstance(effect, Send):
+            for answer in fes[effect.peer].handle(effect.message):
+                rig.receive(effect.peer, answer)
+    assert all(session.ready for session in rig.core.sessions.values())
+    return rig
 
 
 def _two_phase() -> Iterator[Message]:

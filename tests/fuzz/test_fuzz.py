@@ -14,7 +14,7 @@ from tests.conformance.fe_rig import FEPO, LPM, PHY, FeRig, codes, lfb, operatio
 from tests.fuzz.targets import TARGETS, seeds_of
 
 FOLDER = Path(__file__).parent
-MUTATIONS = {"decoder": 3_000, "model": 3_000, "fe": 150, "ce": 150}
+MUTATIONS = {"decoder": 3_000, "model": 3_000, "fe": 150, "ce": 60}
 
 
 def files(kind: str) -> list[Path]:

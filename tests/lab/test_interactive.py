@@ -117,6 +117,50 @@ def test_exec_runs_in_the_node_with_our_input_output_and_exit_code(lab: Lab) -> 
     assert lab.verb("exec", "h1", "--", "sh", "-c", "kill -9 $$").returncode == 128 + 9
 
 
+ASK = """
+import sys, urllib.request, urllib.error
+url, body = "http://127.0.0.1:8080/" + sys.argv[1], sys.argv[2].encode()
+try:
+    print(urllib.request.urlopen(url, body or None, timeout=20).read().decode())
+except urllib.error.HTTPError as error:
+    print(error.read().decode())
+"""
+
+
+def ask(lab: Lab, command: str, **arguments: Any) -> Any:
+    """The master's local API, as docs/local-api.md says."""
+    body = json.dumps(arguments) if arguments else ""
+    done = lab.verb("exec", "ce1", "--", sys.executable, "-c", ASK, command, body)
+    return json.loads(done.stdout)
+
+
+def holders(lab: Lab, prefix: str) -> set[str]:
+    """FEs whose kernel has the route."""
+    found = set()
+    for fe in ("fe1", "fe2", "fe3", "fe4"):
+        if lab.verb("exec", fe, "--", "ip", "route", "show", prefix, "proto", "200").stdout:
+            found.add(fe)
+    return found
+
+
+def test_rfc5810_4_3_1_2_2_a_transaction_of_all_fes_reaches_their_kernels_or_none(
+    lab: Lab,
+) -> None:
+    neighbour = next(row for row in ask(lab, "routes")["fe1"] if row["gateway"])
+    at = {"fe": "fe1", "port": neighbour["port"]}
+    there = {**at, "prefix": "10.77.0.0/24", "gateway": neighbour["gateway"]}
+    nowhere = {**at, "prefix": "10.78.0.0/24", "gateway": "203.0.113.9"}
+    within(10, lambda: "error" not in ask(lab, "transaction", routes=[there]), "a commit")
+    assert holders(lab, "10.77.0.0/24") == {"fe1", "fe2", "fe3", "fe4"}
+    other = {**there, "prefix": "10.79.0.0/24"}
+    refused = ask(lab, "transaction", routes=[other, nowhere])
+    assert refused["error"].startswith("aborted: fe1: "), refused
+    for prefix in ("10.78.0.0/24", "10.79.0.0/24"):
+        assert holders(lab, prefix) == set()
+    assert holders(lab, "10.77.0.0/24") == {"fe1", "fe2", "fe3", "fe4"}
+    assert lab.status()["ready"]
+
+
 @pytest.mark.parametrize(("source", "destination"), [(1, 1), (2, 2)])
 def test_packets_cross_the_network_that_the_ces_programmed(
     lab: Lab, source: int, destination: int

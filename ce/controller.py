@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ce.commands import Commands
 from ce.config import CeConfig
+from ce.lfbs import has_result
 from ce.ne_state import NeState
 from ce.redirect import CeRedirect
 from ce.replica import FeReplica
@@ -150,6 +151,10 @@ class Controller:
         session = FeSession(self._views[peer], self._context, now)
         self.sessions[peer] = session
         session.association.received(now, size)
+        if has_result(message):
+            # RFC 5810 section 7.5.1 forbids it. Nothing of a setup's REPORT is believed anyway: the
+            # CE asks; so it is counted, and the FE served.
+            session.association.refused(size)
         self._out.append(Send(peer, Message(header, result=result)))
         session.association.sent(now)
         session.begin(now)

@@ -216,6 +216,10 @@ def answers(message: Message) -> Iterator[tuple[int, int, tuple[int, ...], Conte
                 yield select.class_id, select.instance_id, (), operation.result
 
 
+def has_result(message: Message) -> bool:
+    return any(isinstance(one, (Result, ExtendedResult)) for _, _, _, one in answers(message))
+
+
 def failure(content: Content | None) -> int | None:
     """The result code, if this says that something failed."""
     if isinstance(content, (Result, ExtendedResult)) and not content.ok:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +97,34 @@ def test_rfc5810_7_5_2_a_setup_response_is_not_answered() -> None:
     assert {m.type for m in answers} <= {MessageType.EVENT_NOTIFICATION}
 
 
+def setup_with(content: FullData | Result | ExtendedResult) -> Message:
+    """An AssociationSetup that reports FEPO.CurrentRunningVersion, as Figure 24 draws it."""
+    kind = MessageType.ASSOCIATION_SETUP
+    body = (LfbSelect(2, 1, (Operation(OperType.REPORT, (PathData((1,), content=content),)),)),)
+    return Message(Header(kind, FE1, 0x40000001, 1, flags_for(kind)), body)
+
+
+@pytest.mark.parametrize("content", [FullData(b"\1"), Result(0), Result(3), ExtendedResult(3)])
+def test_rfc5810_7_5_1_a_result_in_a_setup_is_counted_and_the_fe_served(
+    content: FullData | Result | ExtendedResult,
+) -> None:
+    """It must not be there; what a setup reports is not believed either way: the CE asks."""
+    rig = CeRig()
+    rig.event(PeerUp(FE1))
+    sent = rig.receive(FE1, setup_with(content))
+    assert [m.result for m in sent if m.result is not None] == [SetupResult.SUCCESS]
+    assert MessageType.QUERY in {m.type for m in sent}
+    assert rig.errors() == (0 if isinstance(content, FullData) else 1)
+
+
+def test_rfc5810_7_5_1_our_fe_s_setup_has_no_result() -> None:
+    rig = FeRig()
+    rig.event(PeerUp(CE1))
+    (setup,) = rig.sent(CE1)
+    assert setup.type is MessageType.ASSOCIATION_SETUP
+    assert codes(setup) == []
+
+
 def test_rfc5810_7_6_1_a_result_in_a_set_is_refused() -> None:
     rig = associated()
     one = PathData((4,), content=Result(0))
@@ -180,6 +211,41 @@ def test_every_must_has_a_test_or_a_reason() -> None:
     for must in musts():
         assert must.tests or must.why, must.sentence
         assert must.why.split(":")[0] in {"", "not ours", "defers", "open"} or must.tests
+
+
+REFERENCES = Path(__file__).parents[3] / "shared" / "refs" / "rfc"
+
+
+def sentences(rfc: int) -> Counter[str]:
+    """Section -> sentences with MUST, SHALL or REQUIRED in the RFC's own text."""
+    file = REFERENCES / f"rfc{rfc}.txt"
+    if not file.exists():
+        pytest.skip("no RFC texts: ../shared is absent")
+    pages = r"\n+[^\n]*\[Page \d+\]\n\f?\n*RFC \d+[^\n]*\n+"
+    found: Counter[str] = Counter()
+    section = ""
+    for paragraph in re.split(r"\n\s*\n", re.sub(pages, "\n", file.read_text())):
+        head = re.match(r"(\d+(?:\.\d+)*|[A-Z](?:\.\d+)+)\.?\s+\S", paragraph)
+        if head:
+            section = head[1]
+        if "....." not in paragraph and ". . ." not in paragraph:
+            flat = " ".join(paragraph.split())
+            for sentence in re.split(r"(?<=[.:;])\s+(?=[A-Z(*o])", flat):
+                found[section] += bool(re.search(r"\b(MUST|SHALL|REQUIRED)\b", sentence))
+    return +found
+
+
+@pytest.mark.parametrize("rfc", [5810, 5811, 7121])
+def test_every_sentence_with_must_is_in_the_table(rfc: int) -> None:
+    """Counted by section. An entry that stands for several sentences says so."""
+    listed: Counter[str] = Counter()
+    for must in musts():
+        if must.rfc == rfc:
+            clauses = must.clause.split(" (")[0].split(", ")
+            several = re.search(r"\((\d) sentences\)", must.sentence)
+            each = int(several[1]) // len(clauses) if several else 1
+            listed.update(dict.fromkeys(clauses, each))
+    assert listed == sentences(rfc)
 
 
 def test_every_test_that_the_table_names_exists() -> None:

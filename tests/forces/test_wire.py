@@ -17,8 +17,15 @@ from forces.header import Ack, ExecMode, Flags, Header, MessageType, TransPhase
 from forces.messages import LfbSelect, Message, Operation, OperType, Redirect
 from forces.paths import FullData, KeyInfo, PathData, TableRange
 from forces.wire import decode, encode, encoded_length
-from tests.forces.captures import capture_files, captured_messages, need_captures, write_pcap
+from tests.forces.captures import (
+    FOLDER,
+    capture_files,
+    captured_messages,
+    need_captures,
+    write_pcap,
+)
 from tests.forces.strategies import messages
+from tests.lab.pcap import messages as pcap_messages
 
 SETUP = "1001000600000002400000030000000000000001f8000000"
 SETUP_RESPONSE = "1011000840000003000000020000000000000001381000000010000800000000"
@@ -38,6 +45,19 @@ def test_captured_messages_decode_and_reencode_octet_for_octet() -> None:
             assert encode(decode(octets)) == octets, title
             seen += 1
     assert seen >= 40
+
+
+def test_every_capture_of_the_collection_decodes_and_reencodes_octet_for_octet() -> None:
+    """Straight from the pcap files, whichever are there; the extracted ones say the same."""
+    need_captures()
+    for path in sorted(FOLDER.glob("*.pcap")):
+        found = [octets for _, octets in pcap_messages(path)]
+        assert found, path
+        for octets in found:
+            assert encode(decode(octets)) == octets, path
+        extracted = path.with_suffix(".pdus.txt")
+        if extracted.exists():
+            assert sorted(found) == sorted(octets for _, octets in captured_messages(extracted))
 
 
 def test_rfc5810_6_1_header_fields_of_a_captured_setup() -> None:

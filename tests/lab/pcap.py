@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PORTS = range(6704, 6707)
-ETHERNET, TCP, UDP, SCTP = 1, 6, 17, 132
+IPV4, TCP, UDP, SCTP = 4, 6, 17, 132
+LINK_HEADERS = {1: 14, 101: 0, 113: 16, 276: 20}
+"""LINKTYPE -> octets before the IP header: Ethernet, raw, Linux cooked, cooked version 2."""
+BYTE_ORDERS = {b"\xd4\xc3\xb2\xa1": "<", b"\xa1\xb2\xc3\xd4": ">"}
 ENCAPSULATED = 9899
 DATA, BEGIN, END = 0, 2, 1
 WORD = 4
@@ -53,21 +56,21 @@ def messages(path: Path) -> list[tuple[int, bytes]]:
 
 
 def _packets(path: Path) -> Iterator[tuple[int, bytes, bytes, bytes]]:
-    """(IP protocol, source, destination, payload) of each IPv4 packet in a classic pcap."""
+    """(IP protocol, source, destination, payload) of each IPv4 packet in a classic pcap. KeyError for another
+    format, or another kind of link."""
     octets = path.read_bytes()
-    assert octets[:4] == b"\xd4\xc3\xb2\xa1", f"{path} is no little-endian pcap"
-    assert struct.unpack_from("<I", octets, 20)[0] == ETHERNET
+    order = BYTE_ORDERS[octets[:4]]
+    link = LINK_HEADERS[struct.unpack_from(f"{order}I", octets, 20)[0]]
     at = 24
     while at + 16 <= len(octets):
-        (length,) = struct.unpack_from("<I", octets, at + 8)
-        frame = octets[at + 16 : at + 16 + length]
+        (length,) = struct.unpack_from(f"{order}I", octets, at + 8)
+        packet = octets[at + 16 + link : at + 16 + length]
         at += 16 + length
-        if frame[12:14] == b"\x08\x00":
-            head = (frame[14] & 15) * WORD
-            (total,) = struct.unpack_from("!H", frame, 16)
-            payload = frame[14 + head : 14 + total]
+        if packet and packet[0] >> 4 == IPV4:
+            (total,) = struct.unpack_from("!H", packet, 2)
+            payload = packet[(packet[0] & 15) * WORD : total]
             if len(payload) >= 8:
-                yield frame[23], frame[26:30], frame[30:34], payload
+                yield packet[9], packet[12:16], packet[16:20], payload
 
 
 def _data_chunks(packet: bytes) -> Iterator[tuple[int, int, bytes]]:

@@ -56,8 +56,8 @@ def messages(path: Path) -> list[tuple[int, bytes]]:
 
 
 def _packets(path: Path) -> Iterator[tuple[int, bytes, bytes, bytes]]:
-    """(IP protocol, source, destination, payload) of each IPv4 packet in a classic pcap. KeyError for another
-    format, or another kind of link."""
+    """(IP protocol, source, destination, payload) of each IPv4 packet in a classic pcap. KeyError
+    for another format, or another kind of link."""
     octets = path.read_bytes()
     order = BYTE_ORDERS[octets[:4]]
     link = LINK_HEADERS[struct.unpack_from(f"{order}I", octets, 20)[0]]

@@ -24,8 +24,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 
-import numpy as np
-
 from fe_datapath.config import ROUTE_PROTOCOL, PortConfig
 from fe_datapath.datapath import (
     Change,
@@ -34,7 +32,7 @@ from fe_datapath.datapath import (
     SetNextHop,
     SetNextHopGroup,
     SetRoute,
-    SetRoutes,
+    columns,
 )
 from fe_datapath.linux import messages, programmer
 from fe_datapath.linux.datapath import LinuxDatapath
@@ -57,16 +55,6 @@ def routes(count: int, octets: int, nexthop: int) -> list[SetRoute]:
         return [SetRoute((first + n << 8).to_bytes(4), 24, nexthop) for n in range(count)]
     first = 0x2001 << 32
     return [SetRoute((first + n << 80).to_bytes(16), 48, nexthop) for n in range(count)]
-
-
-def columns(changes: Sequence[SetRoute]) -> SetRoutes:
-    """The same as one bulk change."""
-    octets = b"".join(change.prefix for change in changes)
-    return SetRoutes(
-        np.frombuffer(octets, np.uint8).reshape(len(changes), -1),
-        np.array([change.length for change in changes], np.uint8),
-        np.array([change.nexthop for change in changes], np.uint32),
-    )
 
 
 def enter_namespace() -> None:
@@ -182,7 +170,7 @@ class Bench:
         times: dict[str, list[float]] = {
             f"{way}{verb}": [] for way in ("", "bulk ", "ip ", "ready ") for verb in ("add", "del")
         }
-        adding = columns(mine)
+        adding = columns(mine, octets)
         deleting = DelRoutes(adding.prefixes, adding.lengths)
         late: list[float] = []
         gc.collect()
@@ -252,10 +240,12 @@ class Bench:
     async def regroup(self, family: str, mine: Sequence[SetRoute], one: int) -> None:
         """Every route from one next hop to the other by one replacement of their group, and by
         rewriting them from arrays."""
-        group = 1 << 31 | one
-        over = columns([SetRoute(r.prefix, r.length, group) for r in mine])
+        group, octets = 1 << 31 | one, len(mine[0].prefix)
+        over = columns([SetRoute(r.prefix, r.length, group) for r in mine], octets)
         await self.apply([SetNextHopGroup(group, ((one, 1),), one + 1), over])
-        others = [columns([SetRoute(r.prefix, r.length, one + n) for r in mine]) for n in (1, 0)]
+        others = [
+            columns([SetRoute(r.prefix, r.length, one + n) for r in mine], octets) for n in (1, 0)
+        ]
         replaced, rewritten = [], []
         for _ in range(self.rounds):
             for hop in (one + 1, one):

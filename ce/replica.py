@@ -8,7 +8,7 @@ have to compare a whole table.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ce.config import BEACON_ROW
@@ -61,7 +61,7 @@ def row_changes(message: Message) -> list[RowChange]:
     return found
 
 
-def _of_operation(which: Table, kind: OperType, paths: tuple[PathData, ...]) -> list[RowChange]:
+def _of_operation(which: Table, kind: OperType, paths: Sequence[PathData]) -> list[RowChange]:
     ids_of, size = table(which).ids, row_octets(which)
     depth = len(ids_of)
     if any(path.selector is not None for path in paths):

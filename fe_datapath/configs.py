@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from fe_datapath.datapath import Change
 from fe_datapath.edits import Edits
+from fe_datapath.lfbs.plan import Origins, one_by_one
 from fe_datapath.lfbs.unicast import Unicast
 from fe_datapath.store import Store
 from fe_datapath.transaction import Transaction, instead, plan_for
@@ -49,7 +50,7 @@ class _UnderWay:
     edits: Edits
     token: int
     changes: tuple[Change, ...]
-    origins: tuple[int, ...]
+    origins: Origins
     refused: dict[int, ResultCode] = field(default_factory=dict)
     """Edits that the datapath does not take. Not empty: it is being brought back."""
 
@@ -118,7 +119,7 @@ class Configs:
             return self._program(changes, origins)
         return None
 
-    def _program(self, changes: tuple[Change, ...], origins: tuple[int, ...]) -> Program:
+    def _program(self, changes: tuple[Change, ...], origins: Origins) -> Program:
         current = self._current
         assert current is not None
         current.token = self.next_token()
@@ -134,18 +135,23 @@ class Configs:
         current = self._current
         if current is None or token != current.token:
             return None
-        real = {index for index in failed if not self.unicast.excused(current.changes[index])}
+        if not failed:
+            return self._ended(current.request, current.edits)
+        changes, origins = one_by_one(current.changes, current.origins)
+        current.changes, current.origins = changes, origins
+        real = {index for index in failed if not self.unicast.excused(changes[index])}
         if not real:
-            rest = self._rest(current, min(failed)) if failed else ((), ())
+            rest = self._rest(current, min(failed))
             if rest[0]:
                 return self._program(*rest)
             return self._ended(current.request, current.edits)
-        if any(current.origins[index] < 0 for index in real):
+        if any(origins[index] < 0 for index in real):
             self._current = None
             return Finished(current.request, current.edits, "; ".join(failed.values()))
-        return self._take_back(current, real, codes)
+        refused = {index: origins[index] for index in real}
+        return self._take_back(current, refused, codes)
 
-    def _rest(self, current: _UnderWay, first: int) -> tuple[tuple[Change, ...], tuple[int, ...]]:
+    def _rest(self, current: _UnderWay, first: int) -> tuple[tuple[Change, ...], Origins]:
         """After an excused failure the datapath has stopped: what is left to do."""
         if current.refused or not current.edits.atomic:
             return (), ()
@@ -154,7 +160,7 @@ class Configs:
         return tuple(c for c, _ in left), tuple(o for _, o in left)
 
     def _take_back(
-        self, current: _UnderWay, failed: set[int], codes: Mapping[int, int]
+        self, current: _UnderWay, failed: Mapping[int, int], codes: Mapping[int, int]
     ) -> Finished | Program:
         """The tables as if the refused edits had been refused from the start (all-or-none: as if
         nothing had been asked for), and the kernel brought to them."""
@@ -163,8 +169,8 @@ class Configs:
             self.unicast.refused(attempt[index])
         for index in sorted(failed, reverse=True):
             code = ResultCode(codes.get(index, ResultCode.INTERNAL_ERROR))
-            current.refused[current.origins[index]] = code
-        attempted = current.edits.transaction.changes()
+            current.refused[failed[index]] = code
+        attempted = current.edits.transaction.changes(many=True)
         current.edits.take_back_all()
         current.edits = current.make(current.refused)
         way = instead(attempted, current.edits.transaction, current.refused)

@@ -130,6 +130,19 @@ class SetRoutes:
             yield SetRoute(prefix.tobytes(), length, nexthop)
 
 
+def columns(routes: Sequence[SetRoute], octets: int) -> SetRoutes:
+    """Those of them that are of one address family, of 4 or 16 octets."""
+    import numpy as np
+
+    routes = [route for route in routes if len(route.prefix) == octets]
+    prefixes = np.frombuffer(b"".join([route.prefix for route in routes]), np.uint8)
+    return SetRoutes(
+        prefixes.reshape(-1, octets),
+        np.array([route.length for route in routes], np.uint8),
+        np.array([route.nexthop for route in routes], np.uint32),
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DelRoutes:
     """Many `DelRoute`s, likewise."""
@@ -293,6 +306,9 @@ class Datapath(Readings, Protocol):
 
     def routes(self) -> Mapping[tuple[bytes, int], int]:
         """(prefix, length) -> next hop, as the kernel has them, of our protocol number only."""
+
+    def route_columns(self, octets: int) -> SetRoutes:
+        """The same of one address family (4 or 16 octets), without an object for each."""
 
     def nexthops(self) -> Mapping[int, tuple[int, str]]:
         """id -> (port, gateway), as the kernel has them, of our protocol number only."""

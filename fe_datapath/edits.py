@@ -14,15 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fe_datapath.edited import constrained, edited
+from fe_datapath.inbulk import carried_out
 from fe_datapath.lfbs.instance import MISSING, Instance
 from fe_datapath.responses import NOT_DONE, RESPONSE_TO
 from fe_datapath.store import PlainTable, Store, in_range, key_row, walk, wrong_selector
-from fe_datapath.transaction import Transaction
+from fe_datapath.transaction import OneByOne, Transaction
 from forces.errors import ProtocolError, ResultCode
 from forces.header import ExecMode
-from forces.messages import LfbSelect, Message, OperType
+from forces.messages import LfbSelect, Message, Operation, OperType
 from forces.model import ArrayType, StructType, Target
 from forces.paths import ExtendedResult, FullData, KeyInfo, PathData, Result, SparseData, TableRange
+from forces.runs import MIN_RUN, PathRun
 
 MAX_EDITS = 65_536
 """Of one Config. A message of 262,140 octets has room for fewer PATH-DATAs than this."""
@@ -60,24 +62,53 @@ class Edits:
         """id() of a PATH-DATA with a key -> its path with the row that the key has selected."""
         self._commit = commit
         self._stopped = False
+        self._in_bulk = not self._refused
         self._rows = store.plain_tables
-        for one in earlier:
-            self._carry_out(one)
-        self.first = len(self.codes)
-        self._carry_out(message)
+        try:
+            self._carry_out_all(earlier)
+        except OneByOne:
+            self._begin_again()
+            self._carry_out_all(earlier)
         if self.atomic:
             if self.failed:
                 self.take_back_all()
             else:
                 self._complete()
 
+    def _carry_out_all(self, earlier: Sequence[Message]) -> None:
+        for one in earlier:
+            self._carry_out(one)
+        self.first = len(self.codes)
+        self._carry_out(self.message)
+
+    def _begin_again(self) -> None:
+        self.withdraw()
+        self.transaction = Transaction()
+        self.codes.clear()
+        self.reasons.clear()
+        self.keyed.clear()
+        self._stopped = self._in_bulk = False
+
     def _carry_out(self, message: Message) -> None:
         for lfb in message.lfbs:
             for operation in lfb.operations:
+                if isinstance(operation.paths, PathRun) and self._run(lfb, operation):
+                    continue
                 if not operation.paths and operation.type in RESPONSE_TO:
                     self._try(self._without_path, operation.type)
                 for path in operation.paths:
                     self._path(lfb, operation.type, path, ())
+
+    def _run(self, lfb: LfbSelect, operation: Operation) -> bool:
+        """Many rows at once; False: nothing was done."""
+        run, edit = operation.paths, len(self.codes)
+        if not self._in_bulk or self._stopped or edit + len(run) > MAX_EDITS:
+            return False
+        assert isinstance(run, PathRun)
+        if not carried_out(self.store, self.transaction, edit, lfb, operation.type, run):
+            return False
+        self.codes += [ResultCode.SUCCESS] * len(run)
+        return True
 
     def _without_path(self, kind: OperType) -> None:
         if not self._commit:
@@ -321,8 +352,15 @@ class Edits:
                 raise ProtocolError(ResultCode.EMPTY, "no row in the range")
         else:
             doomed = list(rows)
+        transaction = self.transaction
+        if len(doomed) >= MIN_RUN and self._in_bulk:
+            edit = transaction.edit
+            if transaction.put_many(
+                instance, name, lambda free: instance.delete_many(name, doomed, edit, True, free)
+            ):
+                return
         for index in doomed:
-            self.transaction.put(instance, name, index, MISSING)
+            transaction.put(instance, name, index, MISSING)
 
     def _create_by_fields(self, lfb: LfbSelect, path: PathData, ids: tuple[int, ...]) -> bool:
         """A row that does not exist, given field by field under its path (RFC 6984 section 5.1:
@@ -366,7 +404,7 @@ class Edits:
             events = [event.id for event in instance.cls.events.values()]
         if not events:
             raise ProtocolError(ResultCode.NOT_SUPPORTED, "only events have writable properties")
-        items: tuple[tuple[int, bytes], ...]
+        items: Sequence[tuple[int, bytes]]
         match path.content:
             case FullData(value):
                 items = ((prop, value),)

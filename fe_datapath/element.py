@@ -17,6 +17,7 @@ from fe_datapath.datapath import (
     PortState,
     Readings,
     SetForwarding,
+    count,
 )
 from fe_datapath.ha import HighAvailability
 from fe_datapath.lfbs.counted import Validator
@@ -312,7 +313,7 @@ class ForwardingElement:
                 kind = MessageType.CONFIG_RESPONSE
                 self._answer(request.peer, request.message, kind, body)
         changes = edits.transaction.changes()
-        self.applied += bool(changes)
+        self.applied += bool(len(edits.transaction))
         if self.fe_object in changes:
             self.fe_object.by_grace = False
             if self.restart.graceful and self.fe_object.forwarding:
@@ -347,9 +348,11 @@ class ForwardingElement:
 
     def _program_done(self, event: ProgramDone) -> None:
         changes = self._programs.pop(event.token, ())
-        first = min(event.failed, default=len(changes))
+        first = min(event.failed, default=None)
         for index, change in enumerate(changes):
-            if isinstance(change, SetForwarding) and index < first:
+            if isinstance(change, SetForwarding) and (
+                first is None or count(changes[:index]) < first
+            ):
                 self.context.journal("forwarding", on=change.on)
         step = self.configs.done(event.token, event.failed, event.codes)
         if isinstance(step, Program):

@@ -32,6 +32,8 @@ from fe_datapath.datapath import (
     SetNextHopGroup,
     SetPort,
     SetRoute,
+    SetRoutes,
+    columns,
     singles,
 )
 from fe_datapath.fake_ip import FakeIp, Fate
@@ -135,6 +137,9 @@ class FakeDatapath:
     def routes(self) -> Mapping[tuple[bytes, int], int]:
         return dict(self._routes)
 
+    def route_columns(self, octets: int) -> SetRoutes:
+        return columns([SetRoute(*key, hop) for key, hop in self._routes.items()], octets)
+
     def nexthops(self) -> Mapping[int, tuple[int, str]]:
         return dict(self._nexthops)
 
@@ -156,7 +161,7 @@ class FakeDatapath:
         self._on_link = self._on_packet = None
 
     async def close(self) -> None:
-        self._on_link = self._on_packet = None
+        self.killed()
 
     # Hooks
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+import numpy  # noqa: F401  # now, and not in the middle of the first large table
 from pydantic import TypeAdapter, ValidationError
 
 from fe_datapath.config import FeConfig

@@ -7,14 +7,15 @@ DEL of 4,000 rows fits into them while 4,000 results do not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Protocol
 
 from forces.errors import ResultCode, UsageError
 from forces.messages import LfbSelect, Message, Operation, OperType
 from forces.paths import ExtendedResult, PathData, Result
+from forces.runs import PathRun
 from forces.values import value
 from forces.wire import lfbs_length
 
@@ -88,6 +89,17 @@ def _one_result_each(lfbs: Body, code: ResultCode, extended: bool) -> Body:
     )
 
 
+@dataclass(slots=True)
+class _Numbers:
+    """Edits, counted on the way through a message."""
+
+    next: int = 0
+
+    def take(self) -> int:
+        self.next += 1
+        return self.next - 1
+
+
 class Edits(Protocol):
     """`fe_datapath.edits.Edits`, as far as an answer needs it."""
 
@@ -140,8 +152,19 @@ class Verdicts:
             return body
         return self._whole()
 
+    def _run(
+        self, paths: PathRun, numbers: _Numbers, without: frozenset[ResultCode]
+    ) -> Sequence[PathData] | None:
+        """One answer to all of a run; None: they are not alike."""
+        first = numbers.next
+        codes = self.codes[first : first + len(paths)]
+        if self.extended or codes.count(codes[0]) != len(codes):
+            return None
+        numbers.next += len(codes)
+        return () if codes[0] in without else paths.results(codes[0])
+
     def _paths(self, without: frozenset[ResultCode]) -> tuple[LfbSelect, ...]:
-        numbers = iter(range(len(self.codes)))
+        numbers = _Numbers()
         lfbs = []
         for lfb in self.message.lfbs:
             operations = []
@@ -150,8 +173,13 @@ class Verdicts:
                 if kind is None:
                     continue
                 if not operation.paths:
-                    operations.append(Operation(kind, result=self._outcome(next(numbers))))
+                    operations.append(Operation(kind, result=self._outcome(numbers.take())))
                     continue
+                if isinstance(operation.paths, PathRun):
+                    run = self._run(operation.paths, numbers, without)
+                    if run is not None:
+                        operations += [Operation(kind, run)] if run else []
+                        continue
                 answers = [self._answer(path, numbers, without) for path in operation.paths]
                 paths = tuple(answer for answer in answers if answer is not None)
                 if paths:
@@ -161,14 +189,14 @@ class Verdicts:
         return tuple(lfbs)
 
     def _answer(
-        self, path: PathData, numbers: Iterator[int], without: frozenset[ResultCode]
+        self, path: PathData, numbers: _Numbers, without: frozenset[ResultCode]
     ) -> PathData | None:
         ids = self.keyed.get(id(path), path.ids) if self.keyed else path.ids
         if path.children:
             below = [self._answer(child, numbers, without) for child in path.children]
             children = tuple(answer for answer in below if answer is not None)
             return PathData(ids, children=children) if children else None
-        number = next(numbers)
+        number = numbers.take()
         if self.codes[number] in without:
             return None
         return PathData(ids, None, self._outcome(number))

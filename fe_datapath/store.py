@@ -6,10 +6,11 @@ under way has changed and the kernel has not confirmed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fe_datapath.lfbs.instance import Instance
+from fe_datapath.lfbs.packed import PackedRows
 from fe_datapath.responses import RESPONSE_TO, outcome
 from fe_datapath.transaction import Transaction
 from forces.errors import ProtocolError, ResultCode, UsageError
@@ -25,7 +26,8 @@ from forces.paths import (
     SparseData,
     TableRange,
 )
-from forces.tlv import ILV_HEAD, MAX_TLV_VALUE, TLV_HEAD
+from forces.runs import MIN_RUN, IlvRun
+from forces.tlv import ILV_HEAD, MAX_TLV_VALUE, TLV_HEAD, ilvs_length
 from forces.values import value
 
 SELECT_HEAD = 8
@@ -34,6 +36,7 @@ LFBselect can hold is much less than a message."""
 PATH_HEAD = 8
 """TLV head, flags and count of a PATH-DATA."""
 RESULT_OCTETS = 8
+INDEX_OCTETS = 4
 MAX_DUMP = 8 << 20
 """Octets of a table in several QueryResponses: they wait in one queue of the driver's, together."""
 MAX_ANSWER = 240_000
@@ -127,8 +130,22 @@ def walk(value: Any, kind: Any, steps: tuple[int, ...]) -> Any:
     return value
 
 
-def _part(lfb: LfbSelect, path: PathData, rows: list[tuple[int, bytes]]) -> tuple[LfbSelect, ...]:
-    answer = PathData(path.ids, content=SparseData(tuple(rows)))
+def _packed_parts(
+    rows: PackedRows, wanted: TableRange, fits: int
+) -> list[Sequence[tuple[int, bytes]]]:
+    """The rows in the range as ILVs, in parts of so many octets; none: too many."""
+    stride = ILV_HEAD + (rows.type.fixed_size or 0)
+    ilvs = rows.ilvs(wanted.start, wanted.end)
+    if stride % 4 or len(ilvs) > MAX_DUMP:
+        return []
+    each = fits // stride * stride
+    return [IlvRun(ilvs[at : at + each], stride) for at in range(0, len(ilvs), each)]
+
+
+def _part(
+    lfb: LfbSelect, path: PathData, rows: Sequence[tuple[int, bytes]]
+) -> tuple[LfbSelect, ...]:
+    answer = PathData(path.ids, content=SparseData(tuple(rows) if type(rows) is list else rows))
     operation = Operation(OperType.GET_RESPONSE, (answer,))
     return (LfbSelect(lfb.class_id, lfb.instance_id, (operation,)),)
 
@@ -204,6 +221,9 @@ class _Query:
         if target.access in ("write-only", "trigger-only"):
             raise ProtocolError(ResultCode.INVALID_PARAMETERS, "write-only")
         value = self.value(instance, target)
+        if isinstance(value, PackedRows) and path.selector is None:
+            self.has_room(len(value) * (INDEX_OCTETS + (value.type.fixed_size or 0)))
+            return self.spend(FullData(value.contents()))
         answer: FullData | SparseData
         if isinstance(path.selector, TableRange):
             if not isinstance(target.type, ArrayType):
@@ -223,13 +243,16 @@ class _Query:
         if isinstance(answer, FullData):
             size = len(answer.value)
         else:
-            size = sum(ILV_HEAD + (len(octets) + 3 & ~3) for _, octets in answer.items)
+            size = ilvs_length(answer.items)
         size = size + 3 & ~3
-        if size > min(self.select_room, self.room):
-            raise ProtocolError(ResultCode.CONTENTS_TOO_LONG, f"{size} octets: ask for ranges")
+        self.has_room(size)
         self.room -= size
         self.select_room -= size
         return answer
+
+    def has_room(self, size: int) -> None:
+        if size > min(self.select_room, self.room):
+            raise ProtocolError(ResultCode.CONTENTS_TOO_LONG, f"{size} octets: ask for ranges")
 
     def dump(self, lfb: LfbSelect) -> list[tuple[LfbSelect, ...]]:
         if len(lfb.operations) != 1 or len(lfb.operations[0].paths) != 1:
@@ -244,6 +267,8 @@ class _Query:
         rows = self.value(instance, target)
         wanted = path.selector if isinstance(path.selector, TableRange) else TableRange()
         fits = MAX_TLV_VALUE - SELECT_HEAD - TLV_HEAD - PATH_HEAD - 4 * len(path.ids) - TLV_HEAD
+        if isinstance(rows, PackedRows) and len(rows) >= MIN_RUN:
+            return [_part(lfb, path, items) for items in _packed_parts(rows, wanted, fits)]
         bodies: list[tuple[LfbSelect, ...]] = []
         part: list[tuple[int, bytes]] = []
         left = fits

@@ -5,11 +5,13 @@ Also what lets queries see committed values only while the kernel is still being
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from operator import attrgetter
 from typing import Any
 
-from fe_datapath.lfbs.instance import MISSING, Instance
+from fe_datapath.lfbs.instance import MISSING, Free, Instance
+from fe_datapath.lfbs.many import Many
+from fe_datapath.lfbs.packed import PackedRows
 from fe_datapath.lfbs.plan import Plan
 
 _PLANNED = attrgetter("planned")
@@ -19,23 +21,34 @@ Change = tuple[Any, Any, int]
 ChangesByInstance = dict[Instance, dict[str, dict[int | None, Change]]]
 
 
+class OneByOne(Exception):
+    """A row is touched again that many were changed with: the Config has to be carried out row by
+    row from its beginning."""
+
+
 class Transaction:
     """Changes in the order made. `edit` is the number of the edit under way."""
 
     def __init__(self) -> None:
         self.edit = 0
-        self._log: list[tuple[Instance, str, int | None, Any, Any, tuple[Any, int] | None]] = []
+        self._log: list[
+            Many | tuple[Instance, str, int | None, Any, Any, tuple[Any, int] | None]
+        ] = []
         """Instance, component, row, value before and after, and what `_touched` had there."""
         self._touched: dict[Place, dict[int | None, tuple[Any, int]]] = {}
         """Value before the Config, and the last edit that touched it."""
         self._changes: ChangesByInstance | None = None
         """What `changes` has found, until the next change."""
+        self._many: dict[Place, set[int]] = {}
+        """Rows that were changed many at a time: each once, and not in `_touched`."""
 
     def __len__(self) -> int:
         return len(self._log)
 
     def put(self, instance: Instance, name: str, index: int | None, new: Any) -> None:
         """Raises ProtocolError, and then nothing has changed."""
+        if self._many and index in self._many.get((instance, name), ()):
+            raise OneByOne
         old = instance.read(name) if index is None else instance.values[name].get(index, MISSING)
         if old == new:
             return
@@ -49,6 +62,19 @@ class Transaction:
         self._log.append((instance, name, index, old, new, before))
         place[index] = (old if before is None else before[0], self.edit)
 
+    def put_many(self, instance: Instance, name: str, make: Callable[[Free], Many | None]) -> bool:
+        """Change many rows at once; False, and nothing has changed: they have to go one by one."""
+        place = instance, name
+        rows = self._many.get(place, set())
+        touched = self._touched.get(place, {}).keys()
+        made = make(lambda indexes: rows.isdisjoint(indexes) and touched.isdisjoint(indexes))
+        if made is None:
+            return False
+        self._log.append(made)
+        rows.update(made.indexes)
+        self._many[place] = rows
+        return True
+
     def mark(self) -> int:
         """A place in the log to undo back to."""
         return len(self._log)
@@ -57,7 +83,12 @@ class Transaction:
         """Take back what was done since `mark`, the last first."""
         while len(self._log) > mark:
             self._changes = None
-            instance, name, index, old, new, before = self._log.pop()
+            entry = self._log.pop()
+            if isinstance(entry, Many):
+                entry.undo()
+                self._many[entry.table, entry.table.table].difference_update(entry.indexes)
+                continue
+            instance, name, index, old, new, before = entry
             instance.put(name, index, new, old)
             place = self._touched[instance, name]
             if before is None:
@@ -67,30 +98,42 @@ class Transaction:
 
     def backwards(self) -> Iterator[tuple[Instance, str, int | None, Any]]:
         """Every single change, the last first, with the value before it."""
-        for instance, name, index, old, *_ in reversed(self._log):
-            yield instance, name, index, old
+        for entry in reversed(self._log):
+            if isinstance(entry, Many):
+                for index, old, _, _ in reversed(list(entry.singles())):
+                    yield entry.table, entry.table.table, index, old
+            else:
+                yield entry[0], entry[1], entry[2], entry[3]
 
     def since(self, mark: int) -> ChangesByInstance:
-        """The single changes after `mark`."""
+        """The single changes after `mark`; not those of many rows, with which nothing is wrong."""
         found: ChangesByInstance = {}
-        for instance, name, index, old, new, _ in self._log[mark:]:
+        for entry in self._log[mark:]:
+            if isinstance(entry, Many):
+                continue
+            instance, name, index, old, new, _ = entry
             rows = found.setdefault(instance, {}).setdefault(name, {})
             rows[index] = (old, new, self.edit)
         return found
 
     def touched(self, instance: Instance) -> set[str]:
         """Names of this instance's components that were edited."""
-        return {name for other, name in self._touched if other is instance}
+        places = (*self._touched, *self._many)
+        return {name for other, name in places if other is instance}
 
     def before(self, instance: Instance, name: str) -> Any:
         """The component's value as it was before this Config."""
         value = instance.read(name)
         place = self._touched.get((instance, name))
-        if place is None:
+        many = self._many.get((instance, name))
+        if place is None and not many:
             return value
+        place = place or {}
         if None in place:
             return place[None][0]
-        value = dict(value)
+        value = value.copy()
+        if isinstance(value, PackedRows):
+            self._restore(value, instance)
         for index, (old, _) in place.items():
             if old is MISSING:
                 value.pop(index, None)
@@ -98,27 +141,48 @@ class Transaction:
                 value[index] = old
         return value
 
-    def changes(self) -> ChangesByInstance:
-        """What differs from before, by instance. Not to be changed: it is kept."""
-        if self._changes is not None:
+    def _restore(self, rows: PackedRows, *of: Instance) -> None:
+        for entry in self._log:
+            if isinstance(entry, Many) and entry.table in of:
+                for index, old in zip(entry.indexes, entry.old, strict=True):
+                    if old is None:
+                        rows.octets.pop(index, None)
+                    else:
+                        rows.octets[index] = old
+
+    def changes(self, many: bool = False) -> ChangesByInstance:
+        """What differs from before, by instance. Not to be changed: it is kept. `many`: also the
+        rows that were changed many at a time."""
+        if self._changes is not None and not many:
             return self._changes
         found: ChangesByInstance = {}
+        for entry in self._log if many else ():
+            if isinstance(entry, Many):
+                rows = found.setdefault(entry.table, {}).setdefault(entry.table.table, {})
+                for index, old, new, edit in entry.singles():
+                    if old != new:
+                        rows[index] = (old, new, edit)
         for (instance, name), place in self._touched.items():
             whole = None in place
             now = instance.read(name) if whole else instance.values[name]
-            rows: dict[int | None, Change] = {}
-            for index, (old, edit) in place.items():
-                new = now if whole else now.get(index, MISSING)
+            differing: dict[int | None, Change] = {}
+            for row, (old, edit) in place.items():
+                new = now if whole else now.get(row, MISSING)
                 if old != new:
-                    rows[index] = (old, new, edit)
-            if rows:
-                found.setdefault(instance, {})[name] = rows
-        self._changes = found
+                    differing[row] = (old, new, edit)
+            if differing:
+                found.setdefault(instance, {}).setdefault(name, {}).update(differing)
+        if not many:
+            self._changes = found
         return found
 
     def plan(self) -> Plan:
         """What the datapath must do so that it follows."""
-        return plan_for(self.changes())
+        plan = plan_for(self.changes())
+        for entry in self._log:
+            if isinstance(entry, Many):
+                entry.plan(plan)
+        return plan
 
 
 def plan_for(changes: Mapping[Instance, Mapping[str, Mapping[int | None, Change]]]) -> Plan:
@@ -136,7 +200,7 @@ def instead(
     tables as they are now, after another one from the same beginning. `refused`: edits of the
     first that the datapath did not take, so that an equal value of the second is still to be
     made. Edit -1: putting back what was there before both."""
-    actual = now.changes()
+    actual = now.changes(many=True)
     way: ChangesByInstance = {}
     for instance in {**attempted, **actual}:
         tried, made = attempted.get(instance, {}), actual.get(instance, {})

@@ -18,7 +18,7 @@ from fe_datapath.responses import NOT_DONE
 from fe_datapath.store import Store
 from forces.errors import ProtocolError, ResultCode
 from forces.header import ExecMode, TransPhase
-from forces.messages import Message, OperType
+from forces.messages import LfbSelect, Message, Operation, OperType
 
 MAX_MESSAGES = 64
 """Of one transaction: each is validated after all before it, so the work grows by the square."""
@@ -142,6 +142,9 @@ class Refusal(Edits):
     def __init__(self, store: Store, message: Message, why: ProtocolError) -> None:
         self._why = why
         super().__init__(store, message)
+
+    def _run(self, lfb: LfbSelect, operation: Operation) -> bool:
+        return False
 
     def _try(self, edit: Callable[..., None], *arguments: Any) -> None:
         self.reasons[len(self.codes)] = self._why.reason

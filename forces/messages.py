@@ -5,6 +5,7 @@ Their wire form is in `forces.wire`; `encode`, `decode` and `encoded_length` are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from functools import lru_cache
 
@@ -56,7 +57,8 @@ class Operation:
     """One OPER-TLV. COMMIT and TRCOMP have neither paths nor a result."""
 
     type: OperType
-    paths: tuple[PathData, ...] = ()
+    paths: Sequence[PathData] = ()
+    """A tuple, or a run (`forces.runs`)."""
     result: Result | ExtendedResult | None = None
     """COMMIT-RESPONSE only: it carries its RESULT without a path (RFC 5810 section 7.6.2)."""
 

@@ -6,6 +6,8 @@ EXTENDEDRESULT). Contents stay opaque octets here: the model (`forces.model`) gi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from forces.errors import ResultCode
 from forces.values import value
 
@@ -30,8 +32,8 @@ class FullData:
 class SparseData:
     """SPARSEDATA-TLV: some components (or some rows), each as an ILV."""
 
-    items: tuple[tuple[int, bytes], ...]
-    """(component ID or row index, contents)."""
+    items: Sequence[tuple[int, bytes]]
+    """(component ID or row index, contents): a tuple, or a run (`forces.runs`)."""
 
 
 @value

@@ -18,6 +18,7 @@ from forces.paths import (
     SparseData,
     TableRange,
 )
+from forces.runs import MAX_IDS, IlvRun, ilv_run
 from forces.tlv import (
     TlvType,
     decode_ilvs,
@@ -30,8 +31,6 @@ from forces.tlv import (
 
 MAX_DEPTH = 16
 """Nested PATH-DATA: no LFB class of any RFC is deeper than six; recursion must end somewhere."""
-MAX_IDS = 64
-"""IDs of one path: the same reason."""
 
 _FLAGS_OF: dict[int, int] = {
     TlvType.KEYINFO: F_SELKEY | F_SELKEY_DRAWN,
@@ -91,7 +90,8 @@ def content_length(content: Content) -> int:
         value = tlv_length(len(content.value.value)) if content.value is not None else 0
         return tlv_length(_WORD.size + value)
     if isinstance(content, SparseData):
-        return tlv_length(ilvs_length(content.items))
+        items = content.items
+        return tlv_length(len(items.octets) if isinstance(items, IlvRun) else ilvs_length(items))
     return tlv_length(_WORD.size + len(content.cause.encode("utf-8", "surrogateescape")))
 
 
@@ -157,7 +157,9 @@ def _encode_content(content: Content) -> bytes:
     if isinstance(content, FullData):
         return _encode_full(content)
     if isinstance(content, SparseData):
-        return encode_tlv(TlvType.SPARSEDATA, encode_ilvs(content.items))
+        items = content.items
+        value = items.octets if isinstance(items, IlvRun) else encode_ilvs(items)
+        return encode_tlv(TlvType.SPARSEDATA, value)
     return encode_result(content)
 
 
@@ -165,7 +167,7 @@ def _decode_content(data: bytes, kind: int, start: int, end: int) -> Content:
     if kind == TlvType.FULLDATA:
         return FullData(data[start:end])
     if kind == TlvType.SPARSEDATA:
-        return SparseData(decode_ilvs(data, start, end))
+        return SparseData(ilv_run(data, start, end) or decode_ilvs(data, start, end))
     if end - start < _WORD.size or kind not in (TlvType.RESULT, TlvType.EXTENDEDRESULT):
         raise ProtocolError(ResultCode.INVALID_TLV, f"TLV 0x{kind:04x} as a result")
     (word,) = _WORD.unpack_from(data, start)

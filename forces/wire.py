@@ -21,6 +21,7 @@ from forces.pathwire import (
     encode_result,
     path_length,
 )
+from forces.runs import PathRun, path_run
 from forces.tlv import (
     TLV_HEAD,
     TlvType,
@@ -155,7 +156,8 @@ def lfbs_length(lfbs: tuple[LfbSelect, ...]) -> int:
     for select in lfbs:
         inner = _SELECT.size
         for operation in select.operations:
-            size = sum(map(path_length, operation.paths))
+            paths = operation.paths
+            size = len(paths.octets) if type(paths) is PathRun else sum(map(path_length, paths))
             if operation.result is not None:
                 size += content_length(operation.result)
             inner += tlv_length(size)
@@ -187,7 +189,8 @@ def _encode_select(kind: MessageType, select: LfbSelect) -> bytes:
     for operation in select.operations:
         if operation.type not in OPERATIONS[kind]:
             raise UsageError(f"{operation.type.name} in a {kind.name}")
-        value = b"".join(map(encode_path, operation.paths))
+        paths = operation.paths
+        value = paths.octets if type(paths) is PathRun else b"".join(map(encode_path, paths))
         if operation.result is not None:
             value += encode_result(operation.result)
         parts.append(encode_tlv(operation.type, value))
@@ -211,6 +214,8 @@ def _decode_select(kind: MessageType, data: bytes, start: int, end: int) -> LfbS
 
 
 def _decode_operation(kind: OperType, data: bytes, start: int, end: int) -> Operation:
+    if kind not in _WITHOUT_PATH and (run := path_run(data, start, end)) is not None:
+        return Operation(kind, run)
     tlvs = decode_tlvs(data, start, end)
     if kind not in _WITHOUT_PATH:
         if not tlvs:

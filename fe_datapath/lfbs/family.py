@@ -54,6 +54,11 @@ class Family:
             address = (number & ~host).to_bytes(self.octets, "big")
         return address, length
 
+    def key_of(self, row: dict[str, Any]) -> bytes:
+        """The prefix in one piece: its length is the last octet."""
+        address, length = self.prefix_of(row)
+        return address + length.to_bytes()
+
     def gateway(self, octets: bytes) -> str:
         if self.version == 4:
             return ".".join(map(str, octets))

@@ -6,13 +6,17 @@ are never changed in place: an edit puts a new one, so that an undo log need onl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fe_datapath.lfbs.plan import Plan
 from forces.errors import ProtocolError, ResultCode
 from forces.model import LfbClass
+from forces.runs import PathRun
+
+if TYPE_CHECKING:
+    from fe_datapath.lfbs.many import Many
 
 
 class Missing(Enum):
@@ -26,6 +30,10 @@ MISSING: Final = Missing.MISSING
 Changes = Mapping[str, Mapping[int | None, tuple[Any, Any, int]]]
 """Component name -> row index (None: a component that is no table) -> (value before, value now,
 number of the edit that did it)."""
+
+
+Free = Callable[[list[int]], bool]
+"""Whether the Config under way has touched none of these rows yet."""
 
 
 class Instance:
@@ -68,6 +76,17 @@ class Instance:
             self.values[name].pop(index, None)
         else:
             self.values[name][index] = new
+
+    def set_many(self, name: str, run: PathRun, edit: int, free: Free) -> Many | None:
+        """Set the rows of a run at once, the first one being edit number `edit`. None, and nothing
+        has changed: it cannot be done so, or something is wrong with one of them."""
+        return None
+
+    def delete_many(
+        self, name: str, indexes: list[int], edit: int, one_edit: bool, free: Free
+    ) -> Many | None:
+        """Likewise. `one_edit`: all of them are one edit."""
+        return None
 
     def complete(self, changes: Changes) -> tuple[int, ProtocolError] | None:
         """Look at changes together (all of an all-or-none Config, else those of one edit): the

@@ -4,20 +4,28 @@ over groups where a row has its ECMPFlag.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from fe_datapath.datapath import DelRoute, SetRoute, SetRoutes
+from fe_datapath.datapath import DelRoute, DelRoutes, SetRoute, SetRoutes
 from fe_datapath.lfbs.counted import Tally
 from fe_datapath.lfbs.ecmp import Groups
-from fe_datapath.lfbs.family import TABLE_LIMIT, Family, Prefix
-from fe_datapath.lfbs.instance import MISSING, Changes, ChangesByInstance, Instance, refuse
+from fe_datapath.lfbs.family import GROUPS_FROM, SELECTORS, TABLE_LIMIT, Family, Prefix
+from fe_datapath.lfbs.instance import (
+    MISSING,
+    Changes,
+    ChangesByInstance,
+    Free,
+    Instance,
+    refuse,
+)
+from fe_datapath.lfbs.many import Columns, Many, ManyGone, ManySet, table_of
 from fe_datapath.lfbs.nexthops import NextHops
+from fe_datapath.lfbs.packed import PackedRows
 from fe_datapath.lfbs.plan import Plan
 from forces.errors import ProtocolError, ResultCode
-from forces.model import Library
-
-BULK_FROM = 64
-"""Routes over one next hop, from which on they are put back from arrays."""
+from forces.model import ArrayType, Library, StructType
+from forces.runs import MIN_RUN, PathRun
 
 
 class Prefixes(Instance):
@@ -36,13 +44,21 @@ class Prefixes(Instance):
         self._lookups = lookups
         self.next_hops = next_hops
         self.groups = groups
-        self.by_prefix: dict[Prefix, int] = {}
+        self.values[self.table] = self._no_rows()
+        self.holders: dict[bytes, int] = {}
+        """Prefix (`Family.key_of`) -> its row."""
         self.users: dict[int, set[int]] = {}
         """The datapath's identifier of a next hop or group -> rows that point to it."""
 
+    def _no_rows(self) -> PackedRows:
+        table = self.cls.component(self.table).type
+        assert isinstance(table, ArrayType)
+        assert isinstance(table.row, StructType)
+        return PackedRows(table.row)
+
     @property
-    def rows(self) -> dict[int, dict[str, Any]]:
-        rows: dict[int, dict[str, Any]] = self.values[self.table]
+    def rows(self) -> PackedRows:
+        rows: PackedRows = self.values[self.table]
         return rows
 
     def read(self, name: str) -> Any:
@@ -50,6 +66,10 @@ class Prefixes(Instance):
 
     def was_read(self, name: str) -> None:
         self._lookups.set({})
+
+    @property
+    def by_prefix(self) -> dict[Prefix, int]:
+        return {(key[:-1], key[-1]): index for key, index in self.holders.items()}
 
     def admit(self, name: str, index: int | None, old: Any, new: Any) -> None:
         if new is MISSING:
@@ -59,15 +79,28 @@ class Prefixes(Instance):
         if not self._leads_somewhere(new):
             what = "group" if new["ECMPFlag"] else "next hop"
             raise refuse(ResultCode.INVALID_PARAMETERS, f"no {what} {new['HopSelector']}")
-        holder = self.by_prefix.get(self.family.prefix_of(new), index)
+        holder = self.holders.get(self.family.key_of(new), index)
         if holder != index:
             raise refuse(ResultCode.EXISTS, f"row {holder} has this prefix")
         if old is MISSING and len(self.rows) >= TABLE_LIMIT:
             raise refuse(ResultCode.MEMORY_ERROR, f"at most {TABLE_LIMIT} prefixes")
 
     def _leads_somewhere(self, row: dict[str, Any]) -> bool:
-        hops = self.groups.rows if row["ECMPFlag"] else self.next_hops.rows
-        return row["HopSelector"] in hops
+        return row["HopSelector"] in SELECTORS and self.leads_somewhere(self.family.target(row))
+
+    def leads_somewhere(self, target: int) -> bool:
+        """Whether there is a row of this identifier of the datapath."""
+        if target >= GROUPS_FROM:
+            return target - self.family.group_id(0) in self.groups.rows
+        return target - self.family.first_id in self.next_hops.rows
+
+    def set_many(self, name: str, run: PathRun, edit: int, free: Free) -> Many | None:
+        return ManySet.of(self, run, edit, free)
+
+    def delete_many(
+        self, name: str, indexes: list[int], edit: int, one_edit: bool, free: Free
+    ) -> Many | None:
+        return ManyGone.of(self, indexes, edit, one_edit, free)
 
     def put(self, name: str, index: int | None, old: Any, new: Any) -> None:
         super().put(name, index, old, new)
@@ -76,16 +109,16 @@ class Prefixes(Instance):
         family = self.family
         before = after = None
         if old is not MISSING:
-            before = family.prefix_of(old)
+            before = family.key_of(old)
             self.users[family.target(old)].discard(index)
         if new is not MISSING:
-            after = family.prefix_of(new)
+            after = family.key_of(new)
             self.users.setdefault(family.target(new), set()).add(index)
         if before != after:
             if before is not None:
-                del self.by_prefix[before]
+                del self.holders[before]
             if after is not None:
-                self.by_prefix[after] = index
+                self.holders[after] = index
 
     def complete(self, changes: Changes) -> tuple[int, ProtocolError] | None:
         """A next hop may have come and gone within one Config."""
@@ -96,13 +129,15 @@ class Prefixes(Instance):
 
     def clear(self) -> None:
         """As `NextHops.clear`; this one goes first."""
-        self.values[self.table] = {}
-        self.by_prefix.clear()
+        self.values[self.table] = self._no_rows()
+        self.holders.clear()
         self.users.clear()
 
-    def _usable(self, row: dict[str, Any]) -> bool:
-        hops = self.groups if row["ECMPFlag"] else self.next_hops
-        return hops.usable(row["HopSelector"])
+    def usable(self, target: int) -> bool:
+        """Whether the datapath can have this next hop or group now."""
+        if target >= GROUPS_FROM:
+            return self.groups.usable(target - self.family.group_id(0))
+        return self.next_hops.usable(target - self.family.first_id)
 
     def plan(self, changes: Changes, plan: Plan) -> None:
         family = self.family
@@ -117,43 +152,44 @@ class Prefixes(Instance):
                 continue
             prefix, target = family.prefix_of(new), family.target(new)
             had = before.get(prefix)
-            if (had is None or had[0] != target) and self._usable(new):
+            if (had is None or had[0] != target) and self.usable(target):
                 plan.add(SetRoute(*prefix, target), edit)
             elif had is not None and had[0] != target:
                 plan.add(DelRoute(*prefix), edit)
         for prefix, (_, edit) in before.items():
-            if prefix not in self.by_prefix:
+            if prefix[0] + prefix[1].to_bytes() not in self.holders:
                 plan.add(DelRoute(*prefix), edit)
 
     def insist(self, prefix: Prefix, tables: ChangesByInstance, plan: Plan) -> None:
         """Plan the prefix's route as the tables want it, whatever the datapath has now."""
-        index = self.by_prefix.get(prefix)
-        if index is None or not self._usable(self.rows[index]):
+        index = self.holders.get(prefix[0] + prefix[1].to_bytes())
+        row = None if index is None else self.rows[index]
+        if index is None or row is None or not self.usable(self.family.target(row)):
             plan.add(DelRoute(*prefix))
             return
         _, _, edit = tables.get(self, {}).get(self.table, {}).get(index, (None, None, -1))
-        plan.add(SetRoute(*prefix, self.family.target(self.rows[index])), edit)
+        plan.add(SetRoute(*prefix, self.family.target(row)), edit)
 
     def program(self, target: int, plan: Plan, edit: int = -1) -> None:
         """The routes over a next hop or group that the datapath has not had."""
         users = self.users.get(target, ())
-        if edit < 0 and len(users) >= BULK_FROM:
-            plan.add(self._in_bulk(target))
+        if len(users) >= MIN_RUN:
+            routes = self._columns(users)
+            nexthops = routes.targets.astype("u4")
+            plan.add_many(SetRoutes(routes.prefixes, routes.lengths, nexthops), [edit] * len(users))
             return
         for user in users:
             plan.add(SetRoute(*self.family.prefix_of(self.rows[user]), target), edit)
 
     def withdraw(self, target: int, plan: Plan, edit: int = -1) -> None:
-        for user in self.users.get(target, ()):
+        users = self.users.get(target, ())
+        if len(users) >= MIN_RUN:
+            routes = self._columns(users)
+            plan.add_many(DelRoutes(routes.prefixes, routes.lengths), [edit] * len(users))
+            return
+        for user in users:
             plan.add(DelRoute(*self.family.prefix_of(self.rows[user])), edit)
 
-    def _in_bulk(self, target: int) -> SetRoutes:
-        import numpy as np  # large tables only: an FE without them starts faster
-
-        keys = [self.family.prefix_of(self.rows[user]) for user in self.users[target]]
-        octets = b"".join(prefix for prefix, _ in keys)
-        return SetRoutes(
-            np.frombuffer(octets, np.uint8).reshape(len(keys), -1),
-            np.array([length for _, length in keys], np.uint8),
-            np.full(len(keys), target, np.uint32),
-        )
+    def _columns(self, users: Collection[int]) -> Columns:
+        rows = self.rows
+        return Columns(self.family, table_of(rows.type, [rows.octets[user] for user in users]))

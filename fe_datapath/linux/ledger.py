@@ -9,7 +9,7 @@ so only by the link event.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from fe_datapath.datapath import (
     DelRoute,
@@ -21,6 +21,10 @@ from fe_datapath.datapath import (
 )
 
 RouteKey = tuple[bytes, int]
+WAITING_ROWS = 1 << 20
+"""Some 20 MB of prefixes, or a large table once."""
+WAITING_CHANGES = 1 << 16
+"""Likewise, where they come one by one."""
 
 
 class Ledger:
@@ -32,9 +36,37 @@ class Ledger:
         """Group -> its next hops."""
         self.lost: set[int] = set()
         """Next hops and groups that went with their port's carrier and were not set again."""
-        self._routes: dict[RouteKey, int] = {}
+        self._entered: dict[RouteKey, int] = {}
         """Routes over a lost next hop stay in here, and do not count, until it is set again: what
         has to be quick is the repair after the loss."""
+
+        self._waiting: list[Sequence[SetRoute | DelRoute] | SetRoutes | DelRoutes] = []
+        """What has been carried out and is not entered yet, in order: nobody has asked."""
+        self._rows = 0
+        """Of what waits."""
+
+    @property
+    def _routes(self) -> dict[RouteKey, int]:
+        waiting, self._waiting, self._rows = self._waiting, [], 0
+        for changes in waiting:
+            if isinstance(changes, SetRoutes | DelRoutes):
+                self._enter_bulk(changes)
+            else:
+                self._enter(changes)
+        return self._entered
+
+    @_routes.setter
+    def _routes(self, routes: dict[RouteKey, int]) -> None:
+        self._waiting.clear()
+        self._rows = 0
+        self._entered = routes
+
+    def _wait(self, changes: Sequence[SetRoute | DelRoute] | SetRoutes | DelRoutes) -> None:
+        """Entering takes 0.4 us a route, and a Config that sets many of them would wait for it."""
+        self._waiting.append(changes)
+        self._rows += len(changes)
+        if self._rows > WAITING_ROWS or len(self._waiting) > WAITING_CHANGES:
+            _ = self._routes
 
     def route(self, key: RouteKey) -> int | None:
         """The route's next hop."""
@@ -58,23 +90,32 @@ class Ledger:
         """Prefixes, next hops and groups."""
         return frozenset(self._routes), frozenset(self.nexthops), frozenset(self.groups)
 
-    def enter(self, changes: Iterable[SetRoute | DelRoute]) -> None:
-        routes = self._routes
+    def enter(self, changes: Sequence[SetRoute | DelRoute]) -> None:
+        if self._waiting:
+            self._wait(changes)
+        else:
+            self._enter(changes)
+
+    def enter_bulk(self, changes: SetRoutes | DelRoutes) -> None:
+        self._wait(changes)
+
+    def _enter(self, changes: Iterable[SetRoute | DelRoute]) -> None:
+        routes = self._entered
         for change in changes:
             if type(change) is SetRoute:
                 routes[change.prefix, change.length] = change.nexthop
             else:
                 routes.pop((change.prefix, change.length), None)
 
-    def enter_bulk(self, changes: SetRoutes | DelRoutes) -> None:
+    def _enter_bulk(self, changes: SetRoutes | DelRoutes) -> None:
         octets = changes.prefixes.shape[1]
         prefixes = changes.prefixes.view(f"V{octets}").ravel().tolist()
         keys = zip(prefixes, changes.lengths.tolist(), strict=True)
         if isinstance(changes, SetRoutes):
-            self._routes.update(zip(keys, changes.nexthops.tolist(), strict=True))
+            self._entered.update(zip(keys, changes.nexthops.tolist(), strict=True))
         else:
             for key in keys:
-                self._routes.pop(key, None)
+                self._entered.pop(key, None)
 
     def set_nexthop(self, change: SetNextHop) -> None:
         self._forget(change.id)

@@ -291,7 +291,7 @@ class Programmer:
     ) -> list[Failure]:
         """A batch with failures: enter what is in force, take back what should not have been."""
         if not stop_on_failure:
-            self.ledger.enter(c for n, c in enumerate(changes) if n not in failures)
+            self.ledger.enter([c for n, c in enumerate(changes) if n not in failures])
             return [failures[number] for number in sorted(failures)]
         failed = min(failures)
         self.ledger.enter(changes[:failed])

@@ -13,15 +13,22 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
+from fe_datapath.datapath import SetRoutes
 from fe_datapath.linux import messages
 from fe_datapath.linux.messages import RT_TABLE_MAIN, Flag
 from fe_datapath.linux.netlink import (
     HEADER,
+    DumpInterrupted,
     NetlinkSocket,
     again,
     attributes,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _RTA_DST, _RTA_PRIORITY, _RTA_TABLE, _RTA_NH_ID = 1, 6, 15, 30
 _NHA_ID, _NHA_GROUP, _NHA_OIF, _NHA_GATEWAY = 1, 2, 5, 6
@@ -59,6 +66,11 @@ class KernelReader:
         for family in _OCTETS:
             found.update(again(partial(self._read_routes, family)))
         return found
+
+    def columns(self, octets: int) -> SetRoutes:
+        """The routes of one family as `SetRoutes`, in the kernel's order."""
+        family = {size: family for family, size in _OCTETS.items()}[octets]
+        return again(partial(self._read_columns, family))
 
     def routes_in_detail(self) -> list[KernelRoute]:
         found: list[KernelRoute] = []
@@ -105,6 +117,45 @@ class KernelReader:
                     if layout is not None:
                         layouts[end - offset] = layout
         return found
+
+    def _read_columns(self, family: int) -> SetRoutes:
+        """Whole datagrams are put aside unread, and looked at together."""
+        import numpy as np  # large tables only: an FE without them starts faster
+
+        octets = _OCTETS[family]
+        layouts: dict[int, _RouteLayout] = {}
+        alike: dict[int, list[bytes]] = {}
+
+        def take(datagram: bytes, sequence: int) -> bool:
+            (size,) = _U32.unpack_from(datagram)
+            if size not in layouts or len(datagram) % size:
+                return False
+            if _U32.unpack_from(datagram, len(datagram) - size)[0] != size:
+                return False
+            alike.setdefault(size, []).append(datagram)
+            return True
+
+        sequence = self.netlink.sequences(1)
+        others: list[KernelRoute] = []
+        request = messages.dump_routes(sequence, self._protocol, family)
+        for datagram, offset, end in self.netlink.dump(request, take):
+            route = _route(datagram, offset, end, self._protocol, family)
+            if route is not None:
+                others.append(route)
+                layout = _RouteLayout.of(datagram, offset, end, octets)
+                if layout is not None:
+                    layouts.setdefault(end - offset, layout)
+        blocks = [layouts[size].columns(size, sequence, b"".join(alike[size])) for size in alike]
+        if others:
+            blocks.append(
+                np.array(
+                    [(route.prefix, route.length, route.nexthop) for route in others],
+                    _route_columns(octets),
+                )
+            )
+        table = np.concatenate(blocks) if blocks else np.empty(0, _route_columns(octets))
+        prefixes = np.ascontiguousarray(table["prefix"]).view(np.uint8).reshape(-1, octets)
+        return SetRoutes(prefixes, table["length"], table["nexthop"])
 
     def _read_details(self, family: int) -> list[KernelRoute]:
         request = messages.dump_routes(self.netlink.sequences(1), self._protocol, family)
@@ -158,6 +209,10 @@ class _RouteLayout:
     """nlmsg_type and nlmsg_flags as one word: a dump that was interrupted is not taken."""
     dst: int
     """rta_len and rta_type of RTA_DST as one word."""
+    dst_at: int
+    nexthop_at: int
+    """Offsets of the two attributes in a message."""
+    octets: int
 
     @classmethod
     def of(cls, datagram: bytes, offset: int, end: int, octets: int) -> _RouteLayout | None:
@@ -176,7 +231,37 @@ class _RouteLayout:
         )
         (kind,) = _U32.unpack_from(datagram, offset + 4)
         (header,) = _U32.unpack_from(datagram, offset + dst)
-        return cls(layout.iter_unpack, kind, header)
+        return cls(layout.iter_unpack, kind, header, dst, nexthop, octets)
+
+    def columns(self, size: int, sequence: int, routes: bytes) -> NDArray[np.void]:
+        """`_route_columns` of messages of this length. Raises DumpInterrupted also where one is
+        not like the others: then it is read again."""
+        import numpy as np
+
+        dst, hop = self.dst_at, self.nexthop_at
+        given = np.frombuffer(
+            routes,
+            np.dtype(
+                {
+                    "names": ["size", "kind", "seq", "length", "dst", "prefix", "nh", "nexthop"],
+                    "formats": ["u4", "u4", "u4", "u1", "u4", f"V{self.octets}", "u4", "u4"],
+                    "offsets": [0, 4, 8, 17, dst, dst + 4, hop, hop + 4],
+                    "itemsize": size,
+                }
+            ),
+        )
+        constants = {"size": size, "kind": self.kind, "seq": sequence}
+        constants |= {"dst": self.dst, "nh": _NH_ID}
+        if not all(bool((given[name] == value).all()) for name, value in constants.items()):
+            raise DumpInterrupted
+        found = np.empty(len(given), _route_columns(self.octets))
+        for name in ("prefix", "length", "nexthop"):
+            found[name] = given[name]
+        return found
+
+
+def _route_columns(octets: int) -> list[tuple[str, str]]:
+    return [("prefix", f"V{octets}"), ("length", "u1"), ("nexthop", "u4")]
 
 
 def _route(

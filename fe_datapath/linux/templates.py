@@ -188,10 +188,17 @@ def wrong_rows(changes: BulkChange) -> NDArray[np.bool_]:
     if octets not in _ADDRESS:
         return np.ones(len(changes), np.bool_)
     bits = 8 * octets
-    masks = [(1 << bits - length) - 1 for length in range(bits + 1)]
-    host = np.array([list(mask.to_bytes(octets)) for mask in masks], np.uint8)
-    wrong = changes.lengths > bits
-    wrong |= (changes.prefixes & host[np.minimum(changes.lengths, bits)]).any(axis=1)
+    lengths = changes.lengths
+    wrong = lengths > bits
+    if len(lengths) and lengths.min() == lengths.max() <= bits:
+        host = np.frombuffer(((1 << bits - int(lengths[0])) - 1).to_bytes(octets), np.uint8)
+        used = np.flatnonzero(host)
+        if len(used):
+            wrong |= (changes.prefixes[:, used] & host[used]).any(axis=1)
+    else:
+        masks = [((1 << bits - length) - 1).to_bytes(octets) for length in range(bits + 1)]
+        hosts = np.frombuffer(b"".join(masks), np.uint8).reshape(bits + 1, octets)
+        wrong |= (changes.prefixes & hosts[np.minimum(lengths, bits)]).any(axis=1)
     if isinstance(changes, SetRoutes):
         wrong |= changes.nexthops == 0
     return np.asarray(wrong, np.bool_)

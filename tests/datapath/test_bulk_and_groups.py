@@ -50,6 +50,8 @@ def test_bulk_routes_are_the_single_ones(rig: Rig, octets: int, length: int) -> 
         routes = bulk(1001, hops[0].id, octets, length)
         await done(session, *hops, routes)
         assert session.datapath.routes() == table(routes)
+        assert table(session.datapath.route_columns(octets)) == table(routes)
+        assert len(session.datapath.route_columns(20 - octets)) == 0
         routes.nexthops[::2] = hops[1].id
         await done(session, routes)
         assert session.datapath.routes() == table(routes)
@@ -72,6 +74,7 @@ def test_lengths_mix_in_one_bulk_change(rig: Rig) -> None:
             routes.prefixes[row] = list(network.to_bytes(4))
         await done(session, HOP1, routes)
         assert session.datapath.routes() == table(routes)
+        assert table(session.datapath.route_columns(4)) == table(routes)
         await done(session, away(routes))
         assert session.datapath.routes() == {}
 

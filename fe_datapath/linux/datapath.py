@@ -1,11 +1,10 @@
 """`Datapath` on the kernel of the network namespace that this process is in.
 
 Programming is done by one worker thread, strictly in order, so that the event loop stays free
-(sending drops the interpreter lock); link events and readings are the event loop's own. Two kinds
-of changes are carried out in the event loop's thread while the worker has nothing to do, for
-handing them over and back takes longer than they do, above all on a busy machine: a handful of
-small ones (0.1 ms, just when a cut link waits), and routes in bulk, a slice at a time, between
-which whatever else has come is served.
+(sending drops the interpreter lock, and the kernel may well sleep in it: it rebuilds its trie as
+the table grows); link events and readings are the event loop's own. The exception is a handful of
+small changes while the worker has nothing to do: handing them over and back would take 0.1-0.5 ms,
+five times as long as carrying them out, just when a cut link waits.
 """
 
 from __future__ import annotations
@@ -15,14 +14,12 @@ import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from fe_datapath.config import ROUTE_PROTOCOL, PortConfig, RedirectConfig
 from fe_datapath.datapath import (
     Change,
     DelRoute,
-    DelRoutes,
     Failure,
     Found,
     LinkListener,
@@ -45,9 +42,7 @@ from fe_datapath.linux.reading import KernelReader
 from fe_datapath.linux.redirect import PacketPorts
 
 AT_ONCE = 8
-"""Small changes, at most, that are carried out in the event loop's thread."""
-SLICE = 1000
-"""Routes of a bulk change that are carried out there in one go: 1-3 ms."""
+"""Changes, at most, that are carried out in the event loop's thread."""
 
 T = TypeVar("T")
 
@@ -125,36 +120,9 @@ class LinuxDatapath:
         failures = self.apply_at_once(changes, stop_on_failure)
         if failures is not None:
             return failures
-        if all(isinstance(change, SetRoutes | DelRoutes) for change in changes):
-            return await self._in_slices(running, changes, stop_on_failure)  # type: ignore[arg-type]
         return await asyncio.wrap_future(
             running.submit(running.programmer.apply, changes, stop_on_failure)
         )
-
-    async def _in_slices(
-        self, running: _Running, changes: Sequence[SetRoutes | DelRoutes], stop_on_failure: bool
-    ) -> Sequence[Failure]:
-        failures: list[Failure] = []
-        base = 0
-        for change in changes:
-            for start in range(0, len(change), SLICE):
-                part = change.part(start, start + SLICE)
-                failures += await self._slice(running, part, base + start, stop_on_failure)
-                if failures and stop_on_failure:
-                    return failures
-            base += len(change)
-        return failures
-
-    async def _slice(
-        self, running: _Running, part: SetRoutes | DelRoutes, base: int, stop_on_failure: bool
-    ) -> list[Failure]:
-        if running.idle:
-            found = running.programmer.apply((part,), stop_on_failure)
-            await asyncio.sleep(0)
-        else:
-            work = running.submit(running.programmer.apply, (part,), stop_on_failure)
-            found = await asyncio.wrap_future(work)
-        return [replace(failure, index=base + failure.index) for failure in found]
 
     def inject(self, port: int, frame: bytes) -> None:
         packets = self._started().packets

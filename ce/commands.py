@@ -1,5 +1,5 @@
-"""What the local API asks of a CE: `state`, `routes`, `switch`, `transaction` (DESIGN section 7,
-docs/local-api.md)."""
+"""What the local API asks of a CE: `state`, `routes`, `switch`, `teardown`, `transaction` (DESIGN
+section 7, docs/local-api.md)."""
 
 from __future__ import annotations
 
@@ -35,12 +35,15 @@ class Commands:
         sessions: Mapping[int, FeSession],
         out: list[Effect],
         intention_changed: Callable[[int], None],
+        end_association: Callable[[int, int], None],
     ) -> None:
+        """`end_association(fe, now)`: with a teardown message."""
         self._config = config
         self._ne = ne
         self._sessions = sessions
         self._out = out
         self._intention_changed = intention_changed
+        self._end_association = end_association
         self._names = {peer.id: peer.name for peer in (*config.fes, *config.ces)}
         self._views = {fe.id: fe for fe in config.network}
         self.atomic = AtomicRoutes(ne, sessions, self._names, out)
@@ -59,6 +62,8 @@ class Commands:
                     self._switch(command, now)
                 case "transaction":
                     self._transaction(command, now)
+                case "teardown":
+                    self._deliver(command, self._teardown(command.arguments, now))
                 case _:
                     raise Refused(f"unknown command {command.name}")
         except (Refused, NotNow) as refusal:
@@ -197,6 +202,19 @@ class Commands:
 
         for fe in mine:
             self._switch_one(self._sessions[fe], to, now, done)
+
+    def _teardown(self, arguments: Mapping[str, Any], now: int) -> dict[str, Any]:
+        """End the association with an FE, or with all of them (RFC 5810 section 4.4.2): for an FE
+        in HA its master is lost then, without any time to notice (RFC 6984 section 3.3)."""
+        name = arguments.get("fe")
+        wanted = [self._fe(name)] if name is not None else list(self._sessions)
+        ended = [fe for fe in wanted if fe in self._sessions]
+        if not ended:
+            which = f"FE {name}" if name is not None else "any FE"
+            raise Refused(f"{self._config.name} has no association with {which}")
+        for fe in ended:
+            self._end_association(fe, now)
+        return {"ended": [self._names[fe] for fe in ended]}
 
     def _is_master(self, fe: int) -> bool:
         session = self._sessions.get(fe)

@@ -63,7 +63,9 @@ class Controller:
             self.redirect.from_fe,
             self.fr,
         )
-        self._commands = Commands(config, self.ne, self.sessions, self._out, self._ports_changed)
+        self._commands = Commands(
+            config, self.ne, self.sessions, self._out, self._ports_changed, self._end
+        )
 
     def start(self, now: int) -> list[Effect]:
         """An FE dials, a CE waits (RFC 5810 section 4.2.1): there is nothing to do yet, but
@@ -164,6 +166,10 @@ class Controller:
         if session is not None:
             self._out.append(CancelTimer(("fe", peer)))
             session.close(cause, now, connected)
+
+    def _end(self, fe: int, now: int) -> None:
+        """This CE's user ends an association."""
+        self._lose(fe, "ordered", now, connected=True)
 
     def _bad(self, peer: int, channel: str, size: int, reason: str) -> None:
         session = self.sessions.get(peer)

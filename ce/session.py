@@ -432,8 +432,10 @@ class FeSession:
         self.out.append(SetTimer(("fe", self.fe), self._armed_ns))
 
     def close(self, cause: str, now: int, connected: bool) -> None:
-        """The association is over. `connected`: the transport is still there, close it too."""
-        if cause == "heartbeat":
+        """The association is over. `connected`: the transport is still there, close it too. The
+        FE is told (RFC 5810 section 7.5.3) where it cannot know: it fell silent, or this CE's
+        user ends the association (`ordered`)."""
+        if cause in ("heartbeat", "ordered"):
             header = Header(
                 MessageType.ASSOCIATION_TEARDOWN,
                 self.association.own_id,
@@ -441,7 +443,9 @@ class FeSession:
                 0,
                 flags_for(MessageType.ASSOCIATION_TEARDOWN),
             )
-            reason = TeardownReason.LOSS_OF_HEARTBEATS
+            reason = (
+                TeardownReason.NORMAL if cause == "ordered" else TeardownReason.LOSS_OF_HEARTBEATS
+            )
             self.out.append(Send(self.fe, Message(header, reason=reason)))
         if connected:
             self.out.append(Disconnect(self.fe, abort=cause == "heartbeat"))

@@ -30,6 +30,8 @@ FaultKind = Literal[
     "isolate-carrier",
     "isolate-silent",
     "planned-switch",
+    "teardown",
+    "starve",
     "link-cut",
     "link-silent",
     "isolate-oneway",
@@ -39,7 +41,7 @@ FaultKind = Literal[
     "link-loss",
     "link-oneway",
 ]
-FigureName = Literal["dtimes", "loss", "outages", "ladder"]
+FigureName = Literal["dtimes", "loss", "outages", "ladder", "sweep"]
 Milliseconds = Annotated[float, Field(ge=0, le=600_000)]
 
 _BOUNDS: Mapping[str, tuple[int, int]] = {
@@ -54,6 +56,10 @@ _BOUNDS: Mapping[str, tuple[int, int]] = {
     "ces": (1, 100),
 }
 """Of the numbers in `CellSettings`; the probe's are what its sender can do."""
+
+
+FALSE_ALARMS, CONTROL_RTT = "false_alarms_per_hour", "control_rtt_ms"
+SWEEP_AXES = (CONTROL_RTT, *_BOUNDS)
 
 
 class ScenarioNotFound(Exception):
@@ -118,6 +124,11 @@ class _Until(_Strict):
     max_trials: Annotated[int, Field(ge=3, le=MAX_TRIALS)] = 50
 
 
+class _Sweep(_Strict):
+    x: str
+    y: Annotated[list[str], Field(min_length=1, max_length=4)]
+
+
 class ScenarioDocument(_Strict):
     """The file as written."""
 
@@ -140,6 +151,8 @@ class ScenarioDocument(_Strict):
     cells: list[_Cell] = Field(default_factory=list)
     vary: dict[str, list[Any]] = Field(default_factory=dict)
     expect: list[str] = Field(default_factory=list)
+    sweep: _Sweep | None = None
+    """What the figure `sweep` draws: a setting (or control_rtt_ms), and figures against it."""
     figures: list[FigureName] = ["dtimes", "loss", "outages", "ladder"]
 
 
@@ -290,6 +303,16 @@ def _check(document: Document, content: ScenarioDocument, cells: tuple[Cell, ...
     if content.until is not None and content.until.figure not in METRICS:
         close = suggestion(content.until.figure, list(METRICS))
         raise document.error(("until", "figure"), f"is not a figure{close}")
+    if ("sweep" in content.figures) != (content.sweep is not None):
+        raise document.error(("figures",), "the figure sweep and the key sweep need each other")
+    if content.sweep is not None:
+        if content.sweep.x not in SWEEP_AXES:
+            known = ", ".join(SWEEP_AXES)
+            raise document.error(("sweep", "x"), f"is not a setting to sweep (known: {known})")
+        for index, name in enumerate(content.sweep.y):
+            if name not in (*METRICS, FALSE_ALARMS):
+                close = suggestion(name, [*METRICS, FALSE_ALARMS])
+                raise document.error(("sweep", "y", index), f"is not a figure{close}")
     for index, name in enumerate(content.must_lose):
         if name not in content.faults:
             raise document.error(("must_lose", index), f"{name!r} is not a schedule of this file")

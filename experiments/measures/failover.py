@@ -8,6 +8,7 @@ from experiments.measures.records import (
     ISOLATE_SOME,
     MASTER_FAULTS,
     PLANNED,
+    TEARDOWN,
     Event,
     Trial,
     is_fe_crash,
@@ -86,7 +87,7 @@ def must_fail_over(trial: Trial, fault: AppliedFault) -> bool:
     """Whether an FE has to notice. A fault that heals within the dead interval need not be seen;
     and without another CE nobody takes over unless the fault heals."""
     settings, heal_ms = trial.description.settings, fault.spec.heal_after_ms
-    if fault.spec.kind == PLANNED:
+    if fault.spec.kind in (PLANNED, TEARDOWN):
         return True
     if settings.system == "frr":
         return False  # a router has no other one to take over from it
@@ -105,7 +106,7 @@ def _left_over(trial: Trial, fault: AppliedFault) -> set[str]:
         heal_ms = other.spec.heal_after_ms
         healed_ns = None if heal_ms is None else other.before_ns + heal_ms * 1e6
         if (
-            other.spec.kind in MASTER_FAULTS - {PLANNED, ISOLATE_SOME}
+            other.spec.kind in MASTER_FAULTS - {PLANNED, TEARDOWN, ISOLATE_SOME}
             and other is not fault
             and (healed_ns is None or healed_ns > trial.observed_until_ns)
         ):

@@ -20,9 +20,19 @@ MAX_JOURNAL_LINES = 1_000_000
 """Per file: a journal that grew beyond this is a fault of its writer, not something to read."""
 
 PLANNED = "planned-switch"
+TEARDOWN = "teardown"
 ISOLATE_SOME = "isolate-some"
 MASTER_FAULTS = frozenset(
-    {"crash", "hang", "isolate-carrier", "isolate-silent", "isolate-oneway", ISOLATE_SOME, PLANNED}
+    {
+        "crash",
+        "hang",
+        "isolate-carrier",
+        "isolate-silent",
+        "isolate-oneway",
+        ISOLATE_SOME,
+        PLANNED,
+        TEARDOWN,
+    }
 )
 """Fault kinds that take a CE away from FEs; any other kind leaves dtime1..3 empty."""
 

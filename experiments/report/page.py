@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from experiments import folders
-from experiments.report import dtimes, ladder, loss, outages, style
+from experiments.report import dtimes, ladder, loss, outages, style, sweep
 from experiments.results import CellResult
 from experiments.statistics import Summary
 from experiments.table import packets, verdicts
@@ -24,6 +24,7 @@ TITLES = {
     "dtimes": "What a failover is made of",
     "loss": "What the data plane noticed",
     "outages": "Every trial",
+    "sweep": "What the setting changes",
     "ladder": "One failover, message by message",
 }
 EXPLANATIONS = {
@@ -31,6 +32,7 @@ EXPLANATIONS = {
     "loss": loss.EXPLANATION,
     "outages": outages.EXPLANATION,
     "ladder": ladder.EXPLANATION,
+    "sweep": sweep.EXPLANATION,
 }
 
 
@@ -67,6 +69,9 @@ def _figure(name: str, finished: Finished) -> Figure | None:
             return loss.draw(finished.folder, finished.cells, finished.outcomes)
         case "outages":
             return outages.draw(finished.cells, finished.outcomes)
+        case "sweep":
+            axes = finished.manifest.get("sweep")
+            return sweep.draw(axes, finished.cells, finished.outcomes) if axes else None
         case "ladder":
             return ladder.draw(finished.folder, finished.cells, finished.outcomes)
     raise ValueError(f"no figure {name!r}")

@@ -79,6 +79,8 @@ def fresh(scenario: str, wishes: Wishes) -> None:
     folder = folders.create(plan.scenario + ("-simulated" if wishes.simulated else ""))
     written = loaded.document.path.read_text()
     manifest = new_manifest(plan, content.question, limits, content.figures, written, where)
+    if content.sweep is not None:
+        manifest["sweep"] = content.sweep.model_dump()
     folders.write_json(folder / "manifest.json", manifest)
     runner.start(folder, plan)
     takes = f"about {duration(estimate_s(plan, len(chosen.of_kind('fe'))))}"

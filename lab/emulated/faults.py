@@ -20,6 +20,7 @@ from lab.emulated import (
     faults_partial,
     faults_planned,
     faults_process,
+    faults_starve,
 )
 from lab.emulated.faults_bench import Bench, Fault
 
@@ -87,6 +88,20 @@ KINDS: dict[str, FaultKind] = {
             ("master", "ce"),
             faults_planned.PlannedSwitch,
             {"to": "name of the CE to hand over to (default: the next one in order)"},
+        ),
+        FaultKind(
+            "teardown",
+            "the CE ends its associations with all FEs (Association Teardown), and lives on",
+            ("master", "ce"),
+            faults_planned.Teardown,
+            {},
+        ),
+        FaultKind(
+            "starve",
+            "the process gets a small share of a core: stopped and continued every 10 ms",
+            _PROCESS,
+            faults_starve.Starvation,
+            {"percent": f"of a core (default {faults_starve.DEFAULT_PERCENT:g})"},
         ),
         FaultKind(
             "link-cut",

@@ -169,6 +169,21 @@ def _planned(
     return _nothing, happened
 
 
+def _teardown(
+    ne: NetworkElement, target: str, arguments: Mapping[str, Any]
+) -> tuple[Heal, Happened]:
+    """The CE agreed: its FEs have lost their master by then, and may have it again."""
+    answers: list[Deliver] = []
+    ne.processes[target].command("teardown", {}, answers.append)
+
+    def happened() -> bool:
+        if answers and answers[0].error is not None:
+            raise FaultFailed(f"{target} refused the teardown: {answers[0].error}")
+        return bool(answers)
+
+    return _nothing, happened
+
+
 def _cut(ne: NetworkElement, target: str, arguments: Mapping[str, Any]) -> tuple[Heal, Happened]:
     _needs_link(ne, target)
     _end(ne, target, arguments.get("end"))
@@ -225,6 +240,7 @@ KINDS: Mapping[str, SimulatedKind] = {
     "ce-cut": SimulatedKind(("master", "ce"), _ce_cut),
     "control-loss": SimulatedKind(_PROCESS, _control_loss, frozenset({"percent"})),
     "planned-switch": SimulatedKind(("master", "ce"), _planned, frozenset({"to"})),
+    "teardown": SimulatedKind(("master", "ce"), _teardown),
     "link-cut": SimulatedKind(("link",), _cut, frozenset({"end"})),
     "link-silent": SimulatedKind(("link",), lambda ne, t, a: _deaf(ne, t, a, both=True)),
     "link-oneway": SimulatedKind(

@@ -255,7 +255,16 @@ def show(finished: Finished, as_json: bool) -> None:
 
 def rebuild(folder: Path) -> Finished:
     """`ceha report`: everything again from the raw records."""
+    found = load(folder)
+    return finish(folder, found.plan, found.outcomes, found.manifest)
+
+
+def load(folder: Path) -> Finished:
+    """What a run came to, judged anew; nothing is written."""
     plan = runner.load_plan(folder)
     manifest_path = folder / "manifest.json"
     manifest = folders.read_json(manifest_path) if manifest_path.is_file() else {}
-    return finish(folder, plan, runner.load_outcomes(folder, plan), manifest)
+    outcomes = runner.load_outcomes(folder, plan)
+    cells = results.cell_results(plan, outcomes)
+    expectations = results.check_expectations(cells)
+    return Finished(folder, plan, outcomes, cells, expectations, manifest)

@@ -212,6 +212,32 @@ def report(
         show(rebuild(find(run)), as_json)
 
 
+@app.command(
+    epilog="Example: ceha results; all of it again: sudo ceha results --run. Exit codes: 0 done; "
+    "2 there is no run, or the page cannot be written; 130 interrupted."
+)
+def results(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Instead of the best run of each scenario."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Instead of docs/results.md.")
+    ] = None,
+    run: Annotated[
+        bool, typer.Option("--run", help="Run the catalogue first (or the scenarios named).")
+    ] = False,
+    trials: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Per cell, with --run.")
+    ] = None,
+) -> None:
+    """Write docs/results.md, with its figures, from the runs of the catalogue."""
+    with _one_line_errors():
+        from experiments.verbs.results import write
+
+        write(runs or (), output, run, trials)
+
+
 @app.command(epilog="Example: ceha scenarios. Exit codes: 0 done; 2 a shipped file is wrong.")
 def scenarios(as_json: Json = False) -> None:
     """List the shipped scenarios and the question that each one answers."""

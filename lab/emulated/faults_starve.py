@@ -26,6 +26,10 @@ LOOKS = 40
 """At the process, per call of `happened`, a quarter of a millisecond apart."""
 LOOK_S = 0.00025
 
+_starvers: dict[int, int] = {}
+"""Starved process -> the child that does it: a fault that is armed again to be healed finds it
+here. With the lab's process the children end."""
+
 
 class Starvation:
     def __init__(self, bench: Bench, target: str, arguments: Mapping[str, Any]) -> None:
@@ -39,7 +43,6 @@ class Starvation:
         self._target = target
         self._pid = bench.process(target) if bench.is_alive(target) else None
         self._pidfd = None if self._pid is None else os.pidfd_open(self._pid)
-        self._child: int | None = None
         self._go: int | None = None
         self._seen: set[bool] = set()
 
@@ -53,19 +56,20 @@ class Starvation:
             os.close(write)
             self._starve(read, self._pidfd)
         os.close(read)
-        self._child, self._go = child, write
+        assert self._pid is not None, "it has a pidfd"
+        _starvers[self._pid], self._go = child, write
 
     def strike(self) -> None:
         assert self._go is not None, "prepare() comes first"
         os.write(self._go, b"!")
 
     def confirm(self) -> None:
+        child = _starvers.get(self._pid or 0)
         try:
-            lives = self._child is not None and os.waitpid(self._child, os.WNOHANG) == (0, 0)
+            lives = child is not None and os.waitpid(child, os.WNOHANG) == (0, 0)
         except ChildProcessError:  # the sandbox was faster to collect it
             lives = False
         if not lives:
-            self._child = None
             raise FaultFailed(f"what starves {self._target} has ended")
 
     def happened(self) -> bool:
@@ -77,35 +81,35 @@ class Starvation:
         return len(self._seen) == 2
 
     def heal(self) -> None:
-        """Also without the child: who starved it may be gone, and have left it stopped."""
         self._end_child()
-        if self._pidfd is not None:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGCONT)
+        self._continue()
 
     def healed(self) -> bool:
-        return self._child is None and (self._pid is None or "T" not in thread_states(self._pid))
+        return self._pid is None or (
+            self._pid not in _starvers and "T" not in thread_states(self._pid)
+        )
 
     def close(self) -> None:
-        """Nobody is left stopped by a fault that nobody heals any more."""
-        self._end_child()
+        """What is still to be healed is healed by who armed it again."""
+        if self._go is not None:
+            os.close(self._go)  # a child that waits for the word ends
+            self._go = None
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
 
     def _end_child(self) -> None:
-        if self._child is not None:
+        child = _starvers.pop(self._pid or 0, None)
+        if child is not None:
             with suppress(ProcessLookupError):
-                os.kill(self._child, signal.SIGKILL)
+                os.kill(child, signal.SIGKILL)
             with suppress(ChildProcessError):
-                os.waitpid(self._child, 0)
-            self._child = None
-            if self._pidfd is not None:
-                with suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(self._pidfd, signal.SIGCONT)
-        if self._go is not None:
-            os.close(self._go)
-            self._go = None
+                os.waitpid(child, 0)
+
+    def _continue(self) -> None:
+        if self._pidfd is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGCONT)
 
     def _starve(self, go: int, pidfd: int) -> NoReturn:
         """In the child, until it is killed or the process has gone."""

@@ -11,8 +11,8 @@ from ce.config import BEACON_ROW, Peer, beacon_prefix
 from ce.controller import Controller
 from ce.lfbs import hop_selector
 from forces.channels import Channel
-from forces.effects import Disconnect, Send
-from forces.events import LossCause, MessageReceived
+from forces.effects import Deliver, Disconnect, Journal, Send
+from forces.events import Command, LossCause, MessageReceived
 from forces.header import Header, MessageType
 from forces.messages import Message, SetupResult, TeardownReason, flags_for
 from tests.ce.network import CE1, CE2, MS, Network, diamond
@@ -221,6 +221,24 @@ def test_a_planned_switch_in_hot_standby_stops_the_beacon_first_and_is_answered(
     assert all(fe.fenced == 0 for fe in net.fes.values())
 
 
+def test_rfc5810_4_4_2_a_teardown_ends_every_association_and_the_fes_are_told() -> None:
+    net = ready(beacon_ms=5)
+    effects = net.ces[CE1].handle(Command("teardown", {}, 77), net.now)
+    torn = [e.message for e in effects if isinstance(e, Send)]
+    assert [m.type for m in torn] == [MessageType.ASSOCIATION_TEARDOWN] * 4
+    assert [m.reason for m in torn] == [TeardownReason.NORMAL] * 4
+    left = [e for e in effects if isinstance(e, Disconnect)]
+    assert [(e.peer, e.abort) for e in left] == [(fe, False) for fe in (1, 2, 3, 4)]
+    lost = [e.fields["cause"] for e in effects if isinstance(e, Journal) and e.event == "fe_lost"]
+    assert lost == ["ordered"] * 4
+    (answer,) = [e for e in effects if isinstance(e, Deliver)]
+    assert (answer.token, answer.value) == (77, {"ended": ["fe1", "fe2", "fe3", "fe4"]})
+    again = net.ces[CE1].handle(Command("teardown", {}, 78), net.now)
+    assert [e.error for e in again if isinstance(e, Deliver)] == [
+        "ce1 has no association with any FE"
+    ]
+
+
 def test_a_planned_switch_in_cold_standby_is_done_when_the_fe_has_left() -> None:
     net = ready(ha_mode=1)
     for fe in net.fes.values():
@@ -250,6 +268,7 @@ def test_a_switch_that_the_fe_does_not_answer_is_an_error_and_the_master_goes_on
         ("switch", {"to": "ce9"}, "unknown CE ce9"),
         ("switch", {"to": "ce1"}, "ce1 is this CE"),
         ("switch", {"to": "ce2", "fe": "fe9"}, "unknown FE fe9"),
+        ("teardown", {"fe": "fe9"}, "unknown FE fe9"),
         ("routes", {"prefix": "10.9.0.0/24", "fe": "fe1", "port": 7}, "FE 1 has no port 7"),
         ("routes", {"prefix": "10.9.0.0/24", "fe": "fe1", "port": "x"}, "route not added"),
         ("routes", {"prefix": "ten", "fe": "fe1", "port": 1}, "route not added"),

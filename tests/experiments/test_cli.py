@@ -258,7 +258,9 @@ def test_golden_plan_that_is_none(runs: Path) -> None:
     assert one_line(ceha("report", "x")) == (f"ceha: {runs}/x/plan.json: not a plan of version 1")
 
 
-@pytest.mark.parametrize("verb", [[], ["run"], ["report"], ["scenarios"], ["ladder"], ["compare"]])
+@pytest.mark.parametrize(
+    "verb", [[], ["run"], ["report"], ["scenarios"], ["ladder"], ["compare"], ["results"]]
+)
 def test_help_is_documentation(verb: list[str]) -> None:
     shown = ceha(*verb, "--help")
     assert shown.exit_code == 0
@@ -285,3 +287,30 @@ def test_help_imports_no_numbers_and_no_pictures() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_results_is_a_page_with_the_best_run_of_each_scenario(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = tmp_path / "notes.yaml"
+    notes.write_text("surprised: [It worked.]\nscenarios: {quickstart: Words about it.}\n")
+    monkeypatch.setattr("experiments.verbs.results.NOTES", notes)
+    page = tmp_path / "out" / "results.md"
+    line = f"ceha: there is no run with a result in {runs}"
+    assert one_line(ceha("results", "--output", str(page))) == line
+    for arguments in (["--trials", "3"], ["--trials", "1"], ["--trials", "9", "--only", "hot"]):
+        assert ceha("run", "quickstart", *arguments).exit_code in (0, 1)
+    three = sorted(p for p in runs.iterdir() if not p.is_symlink())[0]
+    (three / "figures").mkdir(exist_ok=True)
+    (three / "figures" / "dtimes.png").write_bytes(b"a picture")
+    done = ceha("results", "--output", str(page))
+    assert done.exit_code == 0, done.output
+    text = page.read_text()
+    assert text.count("\n## quickstart\n") == 1
+    for words in (
+        "| `hot` | 3 |", "- It worked.", "Words about it.", "a look, not a result",
+        "![quickstart](figures/results/quickstart.png)", "`failures`: not run for this page",
+    ):  # fmt: skip
+        assert words in text, words
+    picture = page.parent / "figures" / "results" / "quickstart.png"
+    assert picture.read_bytes() == b"a picture"

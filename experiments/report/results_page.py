@@ -1,0 +1,155 @@
+"""docs/results.md: the newest run of each scenario as one page, with figures, and with what people
+have to say about it (docs/results-notes.yaml). Everything measured is written by this file."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.campaign import Finished
+from experiments.results import CellResult
+from experiments.statistics import Summary
+from experiments.table import verdicts
+
+FIGURES = "figures/results"
+"""Beside the page."""
+
+PREFERRED = ("sweep", "dtimes", "loss", "outages")
+"""One figure a scenario: the first of these that its run has."""
+
+ENVIRONMENT = ("kernel", "machine", "cores", "cpu", "memory_mib", "python", "transport", "netem")
+
+HEAD = """\
+# Results
+
+<!-- Written by `ceha results`; the words between the figures are in results-notes.yaml. -->
+
+What this laboratory measured of itself, on the machine described below. Regenerate with
+`sudo ./ceha results --run` (hours with 10 trials a cell; `--trials 3` for a look), or from runs
+that exist with `ceha results`. How to read the figures: [measuring.md](measuring.md); what a run
+leaves behind, and how to compare two: [runs.md](runs.md).
+
+Times are medians of the `ok` trials in ms, in brackets the 95 % bootstrap interval of the median
+(from three trials on), after it the largest value. n counts `ok` trials. RFC 8456 section 4.7 asks
+for at least ten: a cell with fewer is a look, not a result, and is marked so.
+"""
+
+
+def write(
+    page: Path, runs: Mapping[str, Finished], absent: Sequence[str], notes: Mapping[str, Any]
+) -> None:
+    """`runs` by scenario; `absent`: shipped scenarios without a run. OSError if it cannot be
+    written."""
+    folder = page.parent / FIGURES
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [HEAD, *_environment(runs)]
+    parts += _listed("What surprised us", notes.get("surprised") or ())
+    for name, finished in runs.items():
+        picture = _picture(finished)
+        if picture is not None:
+            shutil.copyfile(picture, folder / f"{name}.png")
+        about = dict(notes.get("scenarios") or {}).get(name, "")
+        parts += _scenario(name, finished, picture is not None, str(about))
+    missing = [f"`{name}`: not run for this page" for name in absent]
+    parts += _listed("What is not covered", [*(notes.get("not_covered") or ()), *missing])
+    page.write_text("\n".join(parts).rstrip() + "\n")
+
+
+def _picture(finished: Finished) -> Path | None:
+    for name in PREFERRED:
+        path = finished.folder / "figures" / f"{name}.png"
+        if path.is_file():
+            return path
+    return None
+
+
+def _environment(runs: Mapping[str, Finished]) -> Iterator[str]:
+    yield "## Where\n"
+    found: dict[str, list[str]] = {}
+    jitter: dict[str, list[float]] = {}
+    for finished in runs.values():
+        about = dict(finished.manifest.get("environment") or {})
+        for key in ENVIRONMENT:
+            value = str(about.get(key, ""))
+            if value and value not in found.setdefault(key, []):
+                found[key].append(value)
+        for who, figures in dict(about.get("jitter") or {}).items():
+            if "p99_us" in figures:
+                jitter.setdefault(who, []).append(float(figures["p99_us"]))
+    commits = {str(dict(f.manifest.get("versions") or {}).get("ceha", "")) for f in runs.values()}
+    yield "| | |\n|---|---|"
+    for key, values in found.items():
+        yield f"| {key.replace('_', ' ')} | {', '.join(values)} |"
+    for who, late in jitter.items():
+        yield (
+            f"| lateness of {who}, p99 | {min(late) / 1000:.2f} to {max(late) / 1000:.2f} ms,"
+            " run by run |"
+        )
+    yield f"| ceha | {', '.join(sorted(filter(None, commits))) or 'not in a clone'} |"
+    yield ""
+
+
+def _listed(title: str, lines: Sequence[Any]) -> Iterator[str]:
+    if lines:
+        yield f"## {title}\n"
+        yield from (f"- {' '.join(str(line).split())}" for line in lines)
+        yield ""
+
+
+def _scenario(name: str, finished: Finished, pictured: bool, about: str) -> Iterator[str]:
+    yield f"## {name}\n"
+    manifest = finished.manifest
+    few = min((c.counts["ok"] for c in finished.cells), default=0) < 10
+    yield f"*{manifest.get('question', '')}*\n"
+    yield (
+        f"Topology `{finished.plan.topology}`, seed {finished.plan.seed}, run"
+        f" {str(manifest.get('started', ''))[:16]}."
+        + (" **Fewer than ten trials in some cells: a look, not a result.**" if few else "")
+        + "\n"
+    )
+    yield "| cell | n | dtime1 | dtime2 | dtime3 | control outage | lost of sent | data outage |"
+    yield "|---|---|---|---|---|---|---|---|"
+    yield from map(_row, finished.cells)
+    yield ""
+    if about:
+        yield f"{about.strip()}\n"
+    if pictured:
+        yield f"![{name}]({FIGURES}/{name}.png)\n"
+    asked = [c for c in finished.expectations if c.held is not None]
+    failed = [c for c in asked if c.held is False]
+    yield f"{len(asked) - len(failed)} of {len(asked)} expectations held."
+    for each in failed:
+        yield f"- not held in {each.cell}: `{each.expression}` ({each.values})"
+    bad = [c for c in finished.cells if c.trials != c.counts["ok"]]
+    for cell in bad:
+        reasons = "; ".join(cell.reasons[:2])
+        yield f"- {cell.cell.name}: {verdicts(cell)}. {reasons}"
+    yield ""
+
+
+def _row(cell: CellResult) -> str:
+    times = [cell.metrics[f"dtime{i}_ms"] for i in (1, 2, 3)]
+    lost = f"{cell.lost} of {cell.sent}" if cell.sent else ""
+    columns = (
+        f"`{cell.cell.name}`",
+        str(cell.counts["ok"]),
+        *map(_figure, times),
+        _figure(cell.metrics["control_outage_ms"]),
+        lost,
+        _figure(cell.metrics["data_outage_ms"]),
+    )
+    return f"| {' | '.join(columns)} |"
+
+
+def _figure(summary: Summary) -> str:
+    if summary.median is None or summary.max is None:
+        return "–"
+    if not summary.max:
+        return "0"
+    digits = 1 if summary.max >= 1 else 2
+    shown = f"{summary.median:.{digits}f}"
+    if summary.interval is not None and summary.max:
+        shown += f" [{summary.interval[0]:.{digits}f}, {summary.interval[1]:.{digits}f}]"
+    return shown if summary.max == summary.median else f"{shown} {summary.max:.{digits}f}"

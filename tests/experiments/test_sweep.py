@@ -1,0 +1,94 @@
+"""The figure of a sweep: its axes, its line, its model, its false alarms per hour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from experiments.measures.verdict import Outcome
+from experiments.plan import make_plan
+from experiments.report import style, sweep
+from experiments.results import cell_results
+from experiments.scenario import load_scenario
+from lab.backend import CellSettings
+from tests.experiments.conftest import Make
+from tests.experiments.synthetic import Knobs
+from topologies.document import DocumentError
+
+
+def test_control_rtt_is_what_a_packet_and_its_answer_wait() -> None:
+    cells = {cell.settings.impair: cell for cell in load_scenario("sweep-rtt").cells}
+    assert {name: sweep.x_of(cell, "control_rtt_ms") for name, cell in cells.items()} == {
+        "rtt0": 0, "rtt2": 2, "rtt5": 5, "rtt10": 10, "rtt20": 20, "rtt40": 40,
+    }  # fmt: skip
+
+
+def test_the_line_through_points_on_a_line_is_that_line() -> None:
+    slope, base = sweep.fit([0, 100, 1000], [2.0, 4.0, 22.0])
+    assert (slope, base) == (pytest.approx(0.02), pytest.approx(2.0))
+
+
+def test_detection_by_silence_is_the_dead_interval_less_half_an_interval_of_messages() -> None:
+    settings = CellSettings("hot", cehdi_ms=300, ce_heartbeat_ms=75, beacon_ms=20)
+    assert sweep.detection_ms(settings) == 290
+    cells = {cell.name: cell for cell in load_scenario("sweep-dead-interval").cells}
+    assert sweep.model("cehdi_ms", "dtime1_ms", cells["hang-300"]) == 290
+    assert sweep.model("cehdi_ms", "dtime1_ms", cells["quiet-300"]) is None
+    assert sweep.model("routes", "dtime3_ms", cells["hang-300"]) is None
+
+
+def test_false_alarms_are_counted_per_hour_with_a_bound() -> None:
+    def seen(alarms: int) -> Outcome:
+        about = SimpleNamespace(calibrate_ms=600_000, observe_ms=1_200_000)
+        return cast(Outcome, SimpleNamespace(description=about, false_alarms=alarms))
+
+    assert sweep.per_hour([seen(0), seen(0)]) == (0, 3)
+    assert sweep.per_hour([seen(4), seen(0)]) == (4, 8)
+    assert sweep.per_hour([]) == (0, 0)
+
+
+def test_the_figure_shows_every_series(make: Make, tmp_path: Path) -> None:
+    scenario = load_scenario("sweep-routes")
+    cells = [cell for cell in scenario.cells if cell.settings.routes < 10_000]
+    outcomes = []
+    for number, cell in enumerate(cells * 2, 1):
+        made = make(Knobs(dtime3_ms=2 + cell.settings.routes / 100), mode=cell.settings.mode)
+        about: Any = made.description.__class__(
+            **{
+                name: getattr(made.description, name)
+                for name in made.description.__dataclass_fields__
+            }
+            | {"cell": cell.name, "trial": number}
+        )
+        outcomes.append(Outcome(about, made.verdict, made.reasons, made.failovers, made.ne))
+    results = cell_results(make_plan("s", "diamond", cells, 1, 0, 2), outcomes)
+    with style.looks():
+        figure = sweep.draw({"x": "routes", "y": ["dtime3_ms"]}, results, outcomes)
+        assert figure is not None
+        (axes,) = figure.axes
+        words = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert sorted(words) == [
+            "cold, crash: 2 + 0.01 per routes", "hot, crash: 2 + 0.01 per routes",
+        ]  # fmt: skip
+        style.save(figure, tmp_path / "figures" / "sweep")
+    assert sweep.draw({"x": "beacon_ms", "y": ["dtime3_ms"]}, results, outcomes) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("x: routes", "x: roads", "sweep.x: is not a setting to sweep (known: control_rtt_ms, "),
+        ("[dtime2_ms,", "[dtime9_ms,", "sweep.y[0]: is not a figure: did you mean 'dtime"),
+        ("figures: [sweep, ", "figures: [", "figures: the figure sweep and the key sweep need"),
+    ],
+)
+def test_golden_wrong_sweeps(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = Path("experiments/scenarios/sweep-routes.yaml").read_text()
+    assert old in text
+    (tmp_path / "mine.yaml").write_text(text.replace(old, new))
+    with pytest.raises(DocumentError) as caught:
+        load_scenario(str(tmp_path / "mine.yaml"))
+    assert message in str(caught.value)

@@ -10,6 +10,7 @@ from typing import Any
 
 from experiments.campaign import Finished
 from experiments.results import CellResult
+from experiments.scenario import load_scenario
 from experiments.statistics import Summary
 from experiments.table import verdicts
 
@@ -51,7 +52,8 @@ def write(
         if picture is not None:
             shutil.copyfile(picture, folder / f"{name}.png")
         about = dict(notes.get("scenarios") or {}).get(name, "")
-        parts += _scenario(name, finished, picture is not None, str(about))
+        shipped = [cell.name for cell in load_scenario(name).cells]
+        parts += _scenario(name, finished, shipped, picture is not None, str(about))
     missing = [f"`{name}`: not run for this page" for name in absent]
     parts += _listed("What is not covered", [*(notes.get("not_covered") or ()), *missing])
     page.write_text("\n".join(parts).rstrip() + "\n")
@@ -98,7 +100,9 @@ def _listed(title: str, lines: Sequence[Any]) -> Iterator[str]:
         yield ""
 
 
-def _scenario(name: str, finished: Finished, pictured: bool, about: str) -> Iterator[str]:
+def _scenario(
+    name: str, finished: Finished, shipped: Sequence[str], pictured: bool, about: str
+) -> Iterator[str]:
     yield f"## {name}\n"
     manifest = finished.manifest
     few = min((c.counts["ok"] for c in finished.cells), default=0) < 10
@@ -117,6 +121,9 @@ def _scenario(name: str, finished: Finished, pictured: bool, about: str) -> Iter
         yield f"{about.strip()}\n"
     if pictured:
         yield f"![{name}]({FIGURES}/{name}.png)\n"
+    lacking = [cell for cell in shipped if cell not in {c.cell.name for c in finished.cells}]
+    if lacking:
+        yield f"Cells of the scenario that this run does not have: {', '.join(lacking)}.\n"
     asked = [c for c in finished.expectations if c.held is not None]
     failed = [c for c in asked if c.held is False]
     yield f"{len(asked) - len(failed)} of {len(asked)} expectations held."

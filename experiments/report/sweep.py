@@ -28,6 +28,10 @@ WIDE = 20.0
 """A range of x beyond this ratio is drawn logarithmically."""
 MIN_FIT = 3
 
+COLD_ROUND_TRIPS = 3 * 2 + 1
+"""The three channels are connected one after the other (RFC 5811 section 5: LP, MP, HP), each
+by SCTP's four messages; then the association is set up (RFC 5810 section 4.4.1)."""
+
 
 def x_of(cell: Cell, axis: str) -> float:
     if axis != CONTROL_RTT:
@@ -62,6 +66,8 @@ def model(axis: str, measure: str, cell: Cell) -> float | None:
     silent = any(f.kind in ("hang", "isolate-silent", "isolate-carrier") for f in cell.faults)
     if axis == "cehdi_ms" and measure == "dtime1_ms" and silent:
         return detection_ms(cell.settings)
+    if axis == CONTROL_RTT and measure == "dtime2_ms" and cell.settings.mode == "cold":
+        return COLD_ROUND_TRIPS * x_of(cell, axis)
     return None
 
 
@@ -129,7 +135,7 @@ def _medians(
         medians.append(summary.median)
         expected.append(model(axis, measure, cell.cell))
     label = name
-    if len(set(xs)) >= MIN_FIT and all(each is None for each in expected):
+    if len(set(xs)) >= MIN_FIT:
         slope, base = fit(xs, medians)
         line = np.linspace(min(xs), max(xs), 200)
         axes.plot(line, base + slope * line, "--", color=colour, linewidth=0.9)

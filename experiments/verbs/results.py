@@ -45,11 +45,11 @@ def write(names: Sequence[str], page: Path | None, run: bool, trials: int | None
 
 
 def _newest() -> list[Path]:
-    """The run of each shipped scenario that has the most trials; of equal ones the newest. A run
-    of some cells only, or in the simulated laboratory, is no result of a scenario."""
+    """The run of each shipped scenario that has all cells, then most trials, then is the newest.
+    What the simulated laboratory says is no measurement."""
     from experiments.scenario import load_scenario
 
-    best: dict[str, tuple[int, str, Path]] = {}
+    best: dict[str, tuple[bool, int, str, Path]] = {}
     for folder in sorted(folders.runs_folder().glob("*-*")):
         if folder.is_symlink() or not (folder / "results.json").is_file():
             continue
@@ -61,16 +61,17 @@ def _newest() -> list[Path]:
         if plan.scenario not in available() or manifest.get("laboratory") == "simulated":
             continue
         cells = {cell.name for cell in load_scenario(plan.scenario).cells}
-        if cells != {cell.name for cell in plan.cells} or "replay_of" in manifest:
+        if "replay_of" in manifest:
             continue
+        whole = cells <= {cell.name for cell in plan.cells}
         rows: list[Any] = folders.read_json(folder / "results.json")["trials"]
         ok = min(
             sum(row["verdict"] == "ok" and row["cell"] == cell.name for row in rows)
             for cell in plan.cells
         )
-        candidate = (ok, str(manifest.get("started", "")), folder)
+        candidate = (whole, ok, str(manifest.get("started", "")), folder)
         best[plan.scenario] = max(best.get(plan.scenario, candidate), candidate)
-    return [folder for _, _, folder in best.values()]
+    return [folder for *_, folder in best.values()]
 
 
 def _run_catalogue(names: Sequence[str], trials: int | None) -> None:

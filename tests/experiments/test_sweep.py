@@ -40,6 +40,13 @@ def test_detection_by_silence_is_the_dead_interval_less_half_an_interval_of_mess
     assert sweep.model("routes", "dtime3_ms", cells["hang-300"]) is None
 
 
+def test_cold_standby_pays_seven_round_trips_and_hot_none_of_them() -> None:
+    cells = {cell.name: cell for cell in load_scenario("sweep-rtt").cells}
+    assert sweep.model("control_rtt_ms", "dtime2_ms", cells["cold-rtt10-crash"]) == 70
+    assert sweep.model("control_rtt_ms", "dtime2_ms", cells["hot-rtt10-crash"]) is None
+    assert sweep.model("control_rtt_ms", "dtime3_ms", cells["cold-rtt10-crash"]) is None
+
+
 def test_false_alarms_are_counted_per_hour_with_a_bound() -> None:
     def seen(alarms: int) -> Outcome:
         about = SimpleNamespace(calibrate_ms=600_000, observe_ms=1_200_000)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -265,18 +264,6 @@ def test_help_is_documentation(verb: list[str]) -> None:
     shown = ceha(*verb, "--help")
     assert shown.exit_code == 0
     assert "Exit codes: 0" in " ".join(shown.stdout.split())
-
-
-def test_help_comes_at_once() -> None:
-    """Nothing heavy is imported for it; the best of three, since others use the machine too."""
-    took = []
-    for _ in range(3):
-        begin = time.monotonic()
-        subprocess.run(
-            [sys.executable, "-m", "experiments", "--help"], check=True, capture_output=True
-        )
-        took.append(time.monotonic() - begin)
-    assert min(took) < 0.4
 
 
 def test_help_imports_no_numbers_and_no_pictures() -> None:

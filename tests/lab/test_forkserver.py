@@ -18,7 +18,7 @@ def facts() -> Any:
 
 def test_exit_codes_are_those_of_the_functions(facts: Any) -> None:
     assert facts["exits"] == [5] * 8
-    assert facts["spawned_s"] < 2
+    assert facts["spawned_s"] < 20  # some 0.05 s when the machine is quiet
 
 
 def test_each_process_is_in_its_nodes_network_and_mount_namespace(facts: Any) -> None:

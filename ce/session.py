@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from ce.backups import Backups
 from ce.beacon import FeBeacon
 from ce.change_log import ChangeLog
 from ce.config import CeConfig, FeView
@@ -110,6 +111,7 @@ class FeSession:
         self.beacon = FeBeacon(config.id, view.name, self.tables, self.exchange, context.out)
         self._port_ids = tuple(port.id for port in view.ports)
         self._last_master: int | None = None
+        self._backups = Backups(config.id, self.journal)
         self._role_asked_after = 0
         """Answers to queries up to this correlator are older than what an event said."""
         self._port_asked_after: dict[int, int] = {}
@@ -413,6 +415,7 @@ class FeSession:
         if answer.message is not None:
             self._learn(answer.message, now)
             self._position_checked(answer, now)
+            self._backups.look(self.picture, self.context.names.get)
 
     def _position_checked(self, answer: Answer, now: int) -> None:
         if self.fr is None or answer.message is None:

@@ -334,12 +334,12 @@ class ForwardingElement:
             )
         if "LastCEID" in names:
             self.ha.mastership.last_ceid = last
-        if "BackupCEs" in names:
-            self.ha.mastership.set_backups([backups[index] for index in sorted(backups)])
         if names & {"HAMode", "CEFailoverPolicy"}:
             self.ha.configure(HaMode(values["HAMode"]), values["CEFailoverPolicy"])
         if "CEID" in names:
             self.ha.set_ceid(ceid)
+        if "BackupCEs" in names:  # after CEID: the old master may be among them
+            self.ha.set_backups([backups[index] for index in sorted(backups)])
 
     # The datapath
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from fe_datapath.config import FeConfig
 from fe_datapath.context import NS_PER_MS, Context
+from fe_datapath.standby import Standby
 from forces import mastership as m
 from forces.association import Association, Due, Statistics, heartbeat_answer
 from forces.effects import Connect, Disconnect, Send
@@ -66,6 +67,7 @@ class HighAvailability:
         self.mastership = Mastership(
             tuple(ce.id for ce in config.ces), HaMode(config.ha_mode), config.failover_policy
         )
+        self.standby = Standby(context, self.mastership)
         self.statistics = {ce: Statistics() for ce in self.mastership.all_ces}
         self.links: dict[int, Association] = {}
         """CEs that an AssociationSetup was sent to, or that are associated."""
@@ -222,6 +224,10 @@ class HighAvailability:
         if self.mastership.state is State.ASSOCIATED:
             self._trigger(Trigger.SET_CEID, ce, "planned", "SET FEPO.CEID")
 
+    def set_backups(self, backups: list[int]) -> None:
+        """If the FE has moved meanwhile, its new master is no backup."""
+        self.mastership.set_backups([ce for ce in backups if ce != self.mastership.ceid])
+
     def configure(self, mode: HaMode | None, policy: int | None) -> None:
         self._do_all(self.mastership.configure(mode, policy))
 
@@ -285,6 +291,7 @@ class HighAvailability:
         self.owner.mirror()
         for action in actions:
             self._do(action)
+        self.standby.look()
 
     def _do(self, action: m.Action) -> None:
         context = self.context
@@ -362,5 +369,6 @@ class HighAvailability:
             size = encoded_length(message)
         except ForcesError:
             size = 0  # the driver finds out too, and gives the peer up
+            self.statistics[ce].txmit_err_packets += 1
         link.sent(self.context.now, size)
         self.context.emit(Send(ce, message))

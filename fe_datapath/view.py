@@ -32,6 +32,7 @@ def view(fe: ForwardingElement) -> dict[str, Any]:
             }
             for ce in machine.all_ces
         ],
+        "backups_online": fe.ha.standby.online,
         "backup_ces": [name(ce) for ce in machine.backups],
         "configs": {"applied": fe.applied, "waiting": len(fe.configs.waiting)},
         "tables": fe.unicast.sizes(),

@@ -353,8 +353,10 @@ class Mastership:
         self.backups = others
 
     def _rotated(self) -> int:
-        """Cold: the first of BackupCEs; the old primary goes to its end."""
-        return self.backups[0] if self.backups else self.ceid
+        """Cold: the first of BackupCEs; the old primary goes to its end. Without HA there is no
+        other."""
+        alone = self.mode is HaMode.NONE or not self.backups
+        return self.ceid if alone else self.backups[0]
 
     def _after(self) -> int:
         """Hot: the next in the order of AllCEs."""
@@ -366,7 +368,7 @@ class Mastership:
             self._fire(Trigger.FOUND, standby)
             return
         self._name(candidate)
-        if self._tried < len(self.all_ces):
+        if self._tried < (1 if self.mode is HaMode.NONE else len(self.all_ces)):
             self._tried += 1
             self._dial(candidate)
         else:

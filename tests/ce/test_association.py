@@ -317,6 +317,24 @@ def test_state_tells_roles_and_the_backups_that_are_online() -> None:
             assert fe["ready"] == (role == "master")
 
 
+def test_rfc7121_1_1_a_master_without_a_backup_says_so_and_again_when_it_has_one() -> None:
+    net = hot_pair()
+    net.run_ms(1100)
+    assert net.events("ce1", "no_backup") == []
+    for fe in net.fes:
+        net.lose(CE2, fe)
+    net.run_ms(1100)
+    every = [f"fe{fe}" for fe in sorted(net.fes)]
+    assert sorted(one["fe"] for one in net.events("ce1", "no_backup")) == every
+    assert net.events("ce2", "no_backup") == []
+    net.down.clear()
+    net.associate_all(CE2)
+    net.run_ms(1100)
+    said = net.events("ce1", "backup_online")
+    assert sorted(one["fe"] for one in said) == every
+    assert all(one["ces"] == ["ce2"] for one in said)
+
+
 def test_both_ces_intend_the_same_rows_whatever_the_order_of_events() -> None:
     first, second = pair(extra_routes=20)
     one, other = Network(first), Network(replace(second, ces=first.ces))

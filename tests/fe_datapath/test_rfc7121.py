@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fe_datapath.datapath import SetForwarding
+from fe_datapath.view import view
 from forces.channels import Channel
 from forces.effects import Program
 from forces.errors import ProtocolError
@@ -411,6 +412,37 @@ def test_backup_ces_set_by_the_master_is_the_order_of_the_round() -> None:
 
 
 # Retries
+
+
+def test_rfc7121_2_1_1_ceid_and_backup_ces_set_in_one_config_name_the_old_master_a_backup() -> None:
+    made = associated()
+    old_first = set_value("FEPO", "BackupCEs", 0, value=CE1)
+    answer = made.config(set_value("FEPO", "CEID", value=CE2), old_first)
+    assert codes(answer) == [C.SUCCESS, C.SUCCESS]
+    assert made.core.ha.master == CE2
+    assert made.core.ha.mastership.backups[0] == CE1
+
+
+def test_rfc7121_1_1_an_fe_without_a_backup_says_so_and_again_when_it_has_one() -> None:
+    made = rig(detect="tml")
+    made.associate(CE1)
+    assert made.journal(made.log, "no_backup") == [], "it is still asking"
+    made.fail(CE2)
+    made.fail(CE3)
+    assert made.journal(made.log, "no_backup") == [{"known": 2}]
+    assert view(made.core)["backups_online"] == 0
+    made.advance(made.core.config.backup_retry_ms * 1.2)
+    made.associate(CE2)
+    assert made.journal(made.log, "backup_online") == [{"ces": ["ce2"]}]
+    assert view(made.core)["backups_online"] == 1
+    made.lose(CE2)
+    assert len(made.journal(made.log, "no_backup")) == 2
+
+
+def test_rfc7121_2_1_cold_standby_associates_with_no_backup_and_says_nothing_about_them() -> None:
+    made = associated(ha_mode=1)
+    assert made.journal(made.log, "no_backup") == []
+    assert view(made.core)["backups_online"] is None
 
 
 def test_hot_a_lost_backup_is_tried_again_after_its_pause() -> None:

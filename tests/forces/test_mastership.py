@@ -191,6 +191,14 @@ def test_no_ha_knows_one_ce_and_keeps_trying_it() -> None:
     assert associate(machine, 1)[-2:] == [PrimaryCeDown(1), PrimaryCeChanged(1)]
 
 
+def test_rfc7121_3_1_ha_mode_set_to_none_stays_with_its_one_ce() -> None:
+    machine = started(HaMode.HOT)
+    machine.configure(mode=HaMode.NONE)
+    assert dialled(machine.trigger(Trigger.LOST, 1)) == [1]
+    assert machine.trigger(Trigger.CONNECT_FAILED, 1) == [RetryLater(1, standby=False)]
+    assert machine.ceid == 1
+
+
 def test_rfc7121_2_1_1_planned_switch_cold_disconnects_the_old_and_connects_to_the_new() -> None:
     machine = started(HaMode.COLD)
     actions = machine.trigger(Trigger.SET_CEID, 3, "planned")

@@ -136,7 +136,8 @@ class FrPeer:
 
     def _arm(self, now: int) -> None:
         times = [self.association.deadline(), self.exchange.next_due()]
-        if self._suspected_after != self.association.last_received_ns:
+        # Before it is an element of ours nobody asks: a deadline of the past would never go away.
+        if self.is_element and self._suspected_after != self.association.last_received_ns:
             times.append(self._suspect_ns())
         self._armed_ns = max(min(time for time in times if time is not None), now + 1)
         self._out.append(SetTimer(("fr", self.id), self._armed_ns))

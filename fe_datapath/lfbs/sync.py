@@ -87,6 +87,10 @@ class StateSync(Instance):
             _, oldest = self._changes.popitem(last=False)
             self._octets -= oldest.size
 
+    def change(self, generation: int) -> Change | None:
+        """None: the journal does not have it (any more)."""
+        return self._changes.get(generation & INDEX_BITS)
+
     def read(self, name: str) -> Any:
         if name == "Position":
             return {

@@ -12,6 +12,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import process_time
 
+from ce.fe_tables import Table
+from ce.lfbs import table
+from forces.header import Header, MessageType
+from forces.messages import Message, OperType, flags_for
+from forces.paths import PathData
 from lab.backend import LabError
 from lab.simulated.element import NetworkElement
 from lab.simulated.invariants import Invariants, Violation
@@ -27,6 +32,11 @@ STEP_MS = 25
 HONEST_SHARE = 0.01
 COLLECT_EVERY = 50
 """Schedules; each leaves a few megabytes in cycles."""
+ROGUE_ROW = 0xFFFFFFF0
+ROGUE_CORRELATOR = 1 << 60
+"""Not one that an exchange of ours will ever come to."""
+STREAM_MS = 10
+"""Between two new routes of a stream."""
 SLOWER_MS = 30.0
 """What `slow` adds to each message of a node."""
 
@@ -103,10 +113,10 @@ class _Run:
                 if target in ne.processes:
                     ne.processes[target].freeze()
                     heal = ne.processes[target].thaw
-            case "partition" | "one-way":
+            case "partition" | "one-way" | "fr-cut":
                 one, other = target.replace(">", "-").split("-")
                 if one in ne.processes and other in ne.processes:
-                    both = strike.kind == "partition"
+                    both = "-" in target
                     self._partition(one, other, both, True)
                     heal = lambda: self._partition(one, other, both, False)  # noqa: E731
             case "isolate":
@@ -129,6 +139,12 @@ class _Run:
                 heal = lambda: ne.mend_link(target)  # noqa: E731
             case "churn":
                 self._churn(target)
+            case "rogue":
+                self._rogue(target)
+            case "stream":
+                for number in range(strike.for_ms // STREAM_MS):
+                    prefix = f"31.{strike.at_ms & 255}.{number}.0/24"
+                    self.world.after_ms(number * STREAM_MS, self._churn, prefix)
         if heal is not None:
             self.world.after_ms(strike.for_ms, heal)
 
@@ -149,6 +165,19 @@ class _Run:
         for master in self._masters():
             if master != to and to in self.ne.processes:
                 self.ne.processes[master].command("switch", {"to": to}, lambda answer: None)
+
+    def _rogue(self, ce: str) -> None:
+        """A Config to every FE that has another master; it would not even change anything."""
+        if ce not in self.ne.processes:
+            return  # mode none knows one CE
+        sender = self.ne.processes[ce].id
+        target = table(Table.PREFIXES)
+        lfbs = (target.select(OperType.DEL, PathData((*target.ids, ROGUE_ROW))),)
+        for fe in self.ne.fes:
+            if self.ne.master_of(fe.name) != ce:
+                kind = MessageType.CONFIG
+                header = Header(kind, sender, fe.id, ROGUE_CORRELATOR, flags_for(kind))
+                self.ne.network.send(sender, fe.id, Message(header, lfbs))
 
     def _churn(self, prefix: str) -> None:
         for master in self._masters():

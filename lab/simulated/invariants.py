@@ -1,8 +1,8 @@
 """DESIGN section 8's invariants, checked after every event that a core handles.
 
 The checks believe what an FE journals and sends only where something else says the same: the
-effects of the very same event, the virtual clock, the datapath. What needs CE-CE synchronisation
-(6) or two instruments (9) is not here.
+effects of the very same event, the virtual clock, the datapath. What concerns changes (6) is in
+`invariants_sync`; what needs two instruments (9) is not here.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from forces.header import MessageType
 from forces.paths import FullData
 from lab.simulated.dataplane import is_beacon
 from lab.simulated.element import NetworkElement
+from lab.simulated.invariants_sync import ChangeInvariants
 from lab.simulated.process import Process
 from lab.simulated.world import NS_PER_MS
 
@@ -51,6 +52,7 @@ class Invariants:
         """FE -> since when it runs."""
         self._begun: dict[str, Request] = {}
         """FE -> the last Config whose first program was seen."""
+        self.changes = ChangeInvariants(ne, self.fail)
         self._judge_flows = data_path_whole and ne.settings.policy == 1
         self._whole = False
         """Every flow arrived after the last program: from now on only faults may break one."""
@@ -62,6 +64,7 @@ class Invariants:
 
     def handled(self, process: Process, event: Event | None, effects: Sequence[Effect]) -> None:
         self.events += 1
+        self.changes.handled(process, event, effects)
         core = process.core
         if not isinstance(core, ForwardingElement):
             return
@@ -200,6 +203,8 @@ class Invariants:
     def quiet(self) -> list[str]:
         """What is missing for the NE to be whole (8)."""
         missing = self.ne.not_ready() + self.ne.lacking_backups() or self._tables()
+        if not missing and self.ne.settings.policy == 1:  # else FEs know no backups
+            missing = self.changes.not_following()
         if missing:
             return missing
         wrong, outdated = self._pictures()

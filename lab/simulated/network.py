@@ -244,8 +244,10 @@ class Network:
         far = Side(side.peer, side.owner, far=side, up=True, answered_ns=self.world.now)
         side.far = far
         self.sides[far.owner, far.peer] = far
+        at_ns = self._arrival(side.peer, side.owner)
+        far.last_arrival = [at_ns] * 3  # what it sends at once does not come before its answer
+        self.world.at(at_ns, self._established, side)
         there.inject(PeerUp(far.peer))
-        self.world.at(self._arrival(side.peer, side.owner), self._established, side)
 
     def _established(self, side: Side) -> None:
         if self.dialling.get((side.owner, side.peer)) is not side:

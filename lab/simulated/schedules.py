@@ -7,7 +7,7 @@ one can be replayed: `crash ce1 120 300; one-way ce1>fe2 140 80` (kind, target, 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lab.backend import CellSettings, LabError
@@ -18,6 +18,8 @@ WINDOW_MS = 350
 """Faults begin within it."""
 LONGEST_MS = 400
 MAX_FAULTS = 5
+SYNC_SHARE = 0.5
+"""Of the schedules in hot standby: the CEs synchronise."""
 SHORTEST_MS = 5
 
 DATA_KINDS = frozenset({"link-cut", "fe-crash"})
@@ -59,8 +61,8 @@ def parse(text: str) -> tuple[Strike, ...]:
     strikes = []
     for piece in filter(None, (part.strip() for part in text.split(";"))):
         words = piece.split()
-        if len(words) != 4 or words[0] not in KINDS or not (words[2] + words[3]).isdigit():
-            known = ", ".join(KINDS)
+        if len(words) != 4 or words[0] not in SYNC_KINDS or not (words[2] + words[3]).isdigit():
+            known = ", ".join(SYNC_KINDS)
             raise LabError(f"{piece!r} is not KIND TARGET AT_MS FOR_MS (kinds: {known})")
         strikes.append(Strike(words[0], words[1], int(words[2]), int(words[3])))
     return tuple(strikes)
@@ -93,6 +95,11 @@ def _prefix(rng: random.Random, _topology: Topology) -> str:
     return f"30.{rng.randrange(256)}.{rng.randrange(256)}.0/24"
 
 
+def _two_ces(rng: random.Random, topology: Topology) -> str:
+    one, other = rng.sample([node.name for node in topology.nodes if node.kind == "ce"], 2)
+    return rng.choice("->").join((one, other))
+
+
 KINDS: dict[str, tuple[int, Callable[[random.Random, Topology], str]]] = {
     "crash": (5, _node("ce")),
     "hang": (4, _element),
@@ -110,9 +117,23 @@ KINDS: dict[str, tuple[int, Callable[[random.Random, Topology], str]]] = {
 blackout of all CEs with the end of their isolation."""
 
 
+SYNC_KINDS: dict[str, tuple[int, Callable[[random.Random, Topology], str]]] = {
+    **KINDS,
+    "churn": (3, _prefix),
+    "stream": (5, _element),
+    "fr-cut": (4, _two_ces),
+    "rogue": (2, _node("ce")),
+}
+"""Of schedules in which CEs synchronise. A stream is a new route every few ms at the masters; a
+cut of Fr touches no FE, and a rogue sends Configs to FEs of which it is not the master."""
+
+
 def draw(seed: int, topology: Topology) -> Schedule:
     rng = random.Random(f"{seed}/schedule")
     mode = rng.choices(("none", "cold", "hot"), (1, 4, 8))[0]
+    synchronised = random.Random(f"{seed}/sync")
+    if mode == "hot" and synchronised.random() < SYNC_SHARE:
+        mode = "hot+sync"
     cehdi_ms = rng.choice((150, 200, 300))
     settings = CellSettings(
         mode=mode,
@@ -124,6 +145,8 @@ def draw(seed: int, topology: Topology) -> Schedule:
         cehdi_ms=cehdi_ms,
         cefti_ms=rng.choice((80, 250, 10_000)),
         beacon_ms=100,
+        fr_heartbeat_ms=cehdi_ms // 8,
+        replication=synchronised.choice(("async", "semi")),
     )
     manners = Manners(
         delay_ms=rng.choice((0.05, 0.2, 2.0)),
@@ -133,16 +156,21 @@ def draw(seed: int, topology: Topology) -> Schedule:
         kernel_acknowledges=rng.random() < 0.5,
         garbage=rng.choice((0.0, 0.0, 0.0, 0.005)),
     )
-    strikes = tuple(_strikes(rng, topology))
+    kinds = SYNC_KINDS if mode == "hot+sync" else KINDS
+    strikes = tuple(_strikes(rng, topology, kinds))
     return Schedule(seed, settings, manners, strikes)
 
 
-def _strikes(rng: random.Random, topology: Topology) -> Iterator[Strike]:
-    names = list(KINDS)
-    weights = [KINDS[name][0] for name in names]
+def _strikes(
+    rng: random.Random,
+    topology: Topology,
+    kinds: Mapping[str, tuple[int, Callable[[random.Random, Topology], str]]],
+) -> Iterator[Strike]:
+    names = list(kinds)
+    weights = [kinds[name][0] for name in names]
     for _ in range(rng.randint(1, MAX_FAULTS)):
         kind = rng.choices(names, weights)[0]
-        target = KINDS[kind][1](rng, topology)
+        target = kinds[kind][1](rng, topology)
         at_ms = rng.randrange(WINDOW_MS)
         yield Strike(kind, target, at_ms, rng.choice((SHORTEST_MS, 20, 100, 250, LONGEST_MS)))
 

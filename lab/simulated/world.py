@@ -18,6 +18,11 @@ MAX_PENDING = 2_000_000
 """Actions in the heap: more is a leak, not a large network."""
 
 
+BUSY_ACTIONS = 1 << 18
+BUSY_NS = 1_000_000
+"""So many actions in less than this: something goes round in circles, and time stands still."""
+
+
 class World:
     def __init__(self, seed: int | str) -> None:
         self.now = EPOCH_NS
@@ -26,6 +31,7 @@ class World:
         """Carried out so far."""
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = 0
+        self._looked_ns = 0
 
     def at(self, when_ns: int, action: Callable[..., None], *arguments: Any) -> None:
         """Call `action(*arguments)` then; what is past happens next."""
@@ -42,8 +48,14 @@ class World:
         while heap and heap[0][0] <= until_ns:
             self.now, _order, action, arguments = heappop(heap)
             self.actions += 1
+            if self.actions % BUSY_ACTIONS == 0:
+                self._still_moving()
             action(*arguments)
         self.now = max(self.now, until_ns)
+
+    def _still_moving(self) -> None:
+        assert self.now - self._looked_ns >= BUSY_NS, f"time stands still at {self.now} ns"
+        self._looked_ns = self.now
 
     def run_ms(self, duration_ms: float) -> None:
         self.run_until(self.now + round(duration_ms * NS_PER_MS))

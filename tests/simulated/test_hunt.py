@@ -27,16 +27,25 @@ def test_the_cores_as_they_are_survive_a_hunt() -> None:
     assert result.events > 6_000, "a hunt in which little happens proves little"
 
 
-@pytest.mark.parametrize("seed", [227, 100885, 101430, 202142])
+@pytest.mark.parametrize("seed", [10, 14, 35, 130, 227, 100885, 101430, 202142])
 def test_what_was_found_once_stays_away(seed: int) -> None:
     """docs/track-record.md."""
     assert not hunting.hunt([seed]).failures
 
 
+def test_a_ce_that_cannot_hear_another_does_not_spin() -> None:
+    """docs/track-record.md: a timer that was due again a nanosecond later."""
+    strikes = parse("fr-cut ce2>ce1 50 400")
+    result = hunting.hunt(range(10, 40), strikes)
+    assert not result.failures, result.failures[0].text
+    assert result.events < 30 * 3000
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_each_mutant_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant.apply(monkeypatch)
-    result = hunting.hunt(range(mutant.seeds), shrinking=False)
+    strikes = None if mutant.faults is None else parse(mutant.faults)
+    result = hunting.hunt(range(mutant.seeds), strikes, shrinking=False)
     assert result.failures, f"{mutant.name} survived {result.schedules} schedules"
 
 

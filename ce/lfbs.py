@@ -28,6 +28,7 @@ from forces.paths import (
     SparseData,
     TableRange,
 )
+from forces.runs import rows_run
 
 INSTANCE = 1
 """The only instance of every class but the port LFBs, whose instances are PHYPortIDs."""
@@ -174,6 +175,9 @@ def write_select(write: Write) -> LfbSelect:
         )
         return target.select(OperType.SET, PathData(target.ids, content=FullData(contents)))
     if write.op is Op.SET:
+        run = rows_run(target.ids, write.rows)
+        if run is not None:
+            return LfbSelect(target.class_id, INSTANCE, (Operation(OperType.SET, run),))
         return target.select(
             OperType.SET,
             *(

@@ -25,7 +25,7 @@ from experiments.measures.verdict import Outcome
 from experiments.plan import Plan
 from experiments.progress import watcher
 from experiments.results import CellResult, measured
-from experiments.table import failed, table
+from experiments.table import failed, ratios, table
 from lab.backend import LabError
 from topologies.model import Topology
 
@@ -246,7 +246,7 @@ def show(finished: Finished, as_json: bool) -> None:
     for cell in finished.cells:
         for reason in cell.reasons[:MAX_REASONS_SHOWN]:
             console.print(f"{cell.cell.name}: {reason}", markup=False, soft_wrap=True)
-    for line in failed(finished.expectations):
+    for line in (*ratios(finished.expectations), *failed(finished.expectations)):
         console.print(line, markup=False, soft_wrap=True)
     report = finished.folder / "report.html"
     if report.is_file():

@@ -25,6 +25,7 @@ METRICS = (
     "dtime3_ms",
     "failover_ms",
     "control_outage_ms",
+    "first_change_ms",
     "data_sent",
     "data_lost",
     "data_outage_ms",
@@ -197,7 +198,10 @@ def _value(
         case ast.UnaryOp(operand=operand):
             return -value(operand)
         case ast.BinOp(left=left, op=op, right=right):
-            return _ARITHMETIC[type(op)](value(left), value(right))
+            result = _ARITHMETIC[type(op)](value(left), value(right))
+            if isinstance(op, ast.Div):  # a ratio is what one wants to see
+                seen[ast.unparse(node)] = result
+            return result
         case ast.Compare(left=left, ops=ops, comparators=others):
             values = [value(each) for each in (left, *others)]
             return all(

@@ -68,6 +68,15 @@ def table(results: Sequence[CellResult]) -> Table:
     return made
 
 
+def ratios(checked: Sequence[Checked]) -> list[str]:
+    """A line for each expectation that divides one cell's figure by another's."""
+    return [
+        f"{c.cell}: {c.values}: {'as' if c.held else 'not as'} expected, {c.expression}"
+        for c in checked
+        if " / " in c.values and c.held is not None
+    ]
+
+
 def failed(checked: Sequence[Checked]) -> list[str]:
     """A line for each expectation that did not hold."""
     return [f"{c.cell}: expected {c.expression} ({c.values})" for c in checked if c.held is False]

@@ -53,6 +53,19 @@ class Outcome:
         return max((gap.outage_ms for gap in (self.gaps or {}).values()), default=None)
 
     @property
+    def first_change_ms(self) -> float | None:
+        """From the fault until the last FE's kernel was changed again, as the beacon has it."""
+        gaps = self.gaps or {}
+        return max(
+            (
+                (gaps[failover.fe].first_ns - failover.t_fault_ns) / 1e6
+                for failover in self.failovers
+                if failover.fe in gaps
+            ),
+            default=None,
+        )
+
+    @property
     def data_sent(self) -> int:
         return sum(p.sent for p in self.probes)
 

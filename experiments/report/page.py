@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from experiments import folders
-from experiments.report import dtimes, ladder, loss, outages, style, sweep
-from experiments.results import CellResult
+from experiments import folders, ladders
+from experiments.measures.records import read_trial
+from experiments.report import dtimes, ladder, lifelines, loss, outages, style, sweep
+from experiments.results import CellResult, measured
+from experiments.runner import trial_folder
 from experiments.statistics import Summary
 from experiments.table import packets, verdicts
 from topologies.model import Impairment
@@ -48,6 +50,7 @@ def write_report(finished: Finished) -> Path:
                 pictures.append(
                     {"title": TITLES[name], "text": EXPLANATIONS[name], "uri": uri, "name": name}
                 )
+        pictures += _broken(finished)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -59,6 +62,23 @@ def write_report(finished: Finished) -> Path:
     page = environment.get_template("report.html.j2")
     folders.write_text(path, page.render(_values(finished, pictures)))
     return path
+
+
+def _broken(finished: Finished) -> list[dict[str, str]]:
+    """The ladder of the first trial that broke an invariant: what its reader looks for first."""
+    outcome = next((o for o in measured(finished.outcomes) if o.verdict == "violated"), None)
+    if outcome is None:
+        return []
+    number = outcome.description.trial
+    trial = read_trial(trial_folder(finished.folder, number))
+    figure = lifelines.draw(ladders.build(trial, outcome))
+    uri = style.save(figure, finished.folder / "figures" / "violated")
+    text = (
+        f"{'; '.join(outcome.reasons)}. In a terminal: ceha ladder {finished.folder.name}/{number}."
+    )
+    return [
+        {"title": "A trial that broke an invariant", "text": text, "uri": uri, "name": "violated"}
+    ]
 
 
 def _figure(name: str, finished: Finished) -> Figure | None:

@@ -12,7 +12,7 @@ import pytest
 
 from experiments import laboratory
 from experiments.cli import app
-from tests.experiments.synthetic import SyntheticLab, by_mode
+from tests.experiments.synthetic import Knobs, SyntheticLab, by_mode
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +93,22 @@ def test_the_same_records_give_the_same_pictures(
     before = (folder / "figures/dtimes.svg").read_bytes()
     rebuild(folder)
     assert (folder / "figures/dtimes.svg").read_bytes() == before
+
+
+def test_a_violated_trial_is_shown_as_a_ladder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    monkeypatch.setenv("CEHA_RUNS", str(tmp_path))
+    monkeypatch.setattr("experiments.campaign.signal.signal", lambda *_: None)
+    monkeypatch.setattr(laboratory, "inside", lambda entry: entry())
+    lab = SyntheticLab(Knobs(stray_routes=2, dtime2_ms=0.4))
+    monkeypatch.setattr(laboratory, "open_lab", lambda *_: lab)
+    done = CliRunner().invoke(app, ["run", "quickstart", "--trials", "1", "--only", "hot"])
+    assert done.exit_code == 1, done.output
+    folder = (tmp_path / "latest").resolve()
+    page = Page((folder / "report.html").read_text())
+    assert "A trial that broke an invariant" in page.text
+    assert f"ceha ladder {folder.name}/2" in page.text
+    assert (folder / "figures" / "violated.svg").stat().st_size > 5000

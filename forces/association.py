@@ -86,6 +86,7 @@ class Association:
         self.statistics.recv_err_bytes += size
 
     def sent(self, now: int, size: int = 0) -> None:
+        """A message of `size` octets went out: no heartbeat is due for an interval."""
         self.last_sent_ns = now
         self.statistics.txmit_packets += 1
         self.statistics.txmit_bytes += size

@@ -85,6 +85,7 @@ class Flags:
     RESERVED_MASK = 0x0707FFFF
 
     def to_int(self) -> int:
+        """The 32 bits of the header."""
         return (
             self.ack << 30
             | self.priority << 27

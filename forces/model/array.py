@@ -96,14 +96,8 @@ class ArrayType(DataType):
         return contents
 
     def extract(self, data: memoryview, offset: int) -> tuple[Any, int]:
-        if self.fixed_size is None:
-            contents, end = unwrap(data, offset, self.name)
-            return self.unpack(contents), end
-        end = offset + self.fixed_size
-        if end > len(data):
-            reason = f"{self.name}: contents end too early"
-            raise ProtocolError(ResultCode.INVALID_PARAMETERS, reason)
-        return self.unpack(data[offset:end]), end
+        contents, end = unwrap(data, offset, self.name, self.fixed_size)
+        return self.unpack(contents), end
 
     def unpack(self, data: bytes | memoryview) -> dict[int, Any]:
         rows: dict[int, Any] = {}

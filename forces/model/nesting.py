@@ -27,9 +27,16 @@ def wrap(contents: bytes, what: str) -> bytes:
     return _TLV_HEAD.pack(_FULLDATA, _TLV_HEAD.size + len(contents)) + contents + bytes(pad)
 
 
-def unwrap(data: memoryview, offset: int, what: str) -> tuple[memoryview, int]:
-    """Contents of the nested FULLDATA-TLV at `offset`, and the offset after its padding. The
-    padding's octets are ignored, as RFC 5810 section 7.1.8 wants; the last TLV may lack it."""
+def unwrap(
+    data: memoryview, offset: int, what: str, size: int | None = None
+) -> tuple[memoryview, int]:
+    """Contents at `offset`, and the offset after them: of a nested FULLDATA-TLV, or so many octets
+    where the `size` is fixed. The TLV's padding is ignored, as RFC 5810 section 7.1.8 wants; the
+    last TLV may lack it. Raises ProtocolError."""
+    if size is not None:
+        if offset + size > len(data):
+            raise ProtocolError(ResultCode.INVALID_PARAMETERS, f"{what}: contents end too early")
+        return data[offset : offset + size], offset + size
     if len(data) - offset < _TLV_HEAD.size:
         raise ProtocolError(ResultCode.INVALID_PARAMETERS, f"{what}: contents end too early")
     kind, length = _TLV_HEAD.unpack_from(data, offset)

@@ -260,14 +260,8 @@ class OctetsType(DataType):
         return contents if self.fixed_size is not None else wrap(contents, self.name)
 
     def extract(self, data: memoryview, offset: int) -> tuple[Any, int]:
-        if self.fixed_size is None:
-            contents, end = unwrap(data, offset, self.name)
-            return bytes(contents), end
-        end = offset + self.fixed_size
-        if end > len(data):
-            reason = f"{self.name}: contents end too early"
-            raise ProtocolError(ResultCode.INVALID_PARAMETERS, reason)
-        return bytes(data[offset:end]), end
+        contents, end = unwrap(data, offset, self.name, self.fixed_size)
+        return bytes(contents), end
 
     def unpack(self, data: bytes | memoryview) -> bytes:
         if self.fixed_size is not None:

@@ -21,5 +21,25 @@ def test_public_classes_and_functions_say_what_they_are() -> None:
             assert not item.__doc__.startswith(f"{name}("), f"{name} has no docstring of its own"
 
 
+def test_public_methods_say_what_they_do() -> None:
+    """Those that a class has itself, but for the dunder ones; a property's name may say it all."""
+    for name in forces.__all__:
+        item = getattr(forces, name)
+        if isinstance(item, type):
+            for method, body in vars(item).items():
+                if callable(body) and not method.startswith("_"):
+                    assert body.__doc__, f"{name}.{method}"
+
+
+def test_values_compare_and_hash_by_their_fields_and_have_no_dict() -> None:
+    """Frozen to type checkers (`forces.values`): mypy refuses an assignment."""
+    one, other = forces.FullData(b"1"), forces.FullData(b"1")
+    assert one == other
+    assert hash(one) == hash(other)
+    assert len({one, other, forces.FullData(b"2")}) == 2
+    assert not hasattr(one, "__dict__")
+    assert forces.PathData((1,)) != (1,)
+
+
 def test_the_module_says_how_to_begin() -> None:
     assert "decode" in (forces.__doc__ or "")

@@ -139,6 +139,21 @@ def test_malformed_messages_name_the_rfc_result_code(octets: str, code: ResultCo
     assert caught.value.code is code
 
 
+@pytest.mark.parametrize("selector", [KeyInfo(1, FullData(b"\0\0\0\1")), TableRange(1, 2)])
+def test_a_selector_without_its_path_flag_is_refused(selector: KeyInfo | TableRange) -> None:
+    """Found by fuzzing: it was taken, and encoded again with the flag."""
+    path = PathData((1,), selector)
+    header = Header(MessageType.QUERY, 1, 2)
+    octets = bytearray(
+        encode(Message(header, (LfbSelect(10, 1, (Operation(OperType.GET, (path,)),)),)))
+    )
+    assert octets[44:46] == (b"\0\1" if isinstance(selector, KeyInfo) else b"\0\2")
+    octets[44:46] = b"\0\0"
+    with pytest.raises(ProtocolError) as caught:
+        decode(bytes(octets))
+    assert caught.value.code is ResultCode.INVALID_TFLAGS
+
+
 def test_paths_nested_deeper_than_the_limit_are_refused() -> None:
     path = PathData((1,), content=FullData(b"\0"))
     for _ in range(20):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
 import threading
 import time
 
@@ -39,7 +40,6 @@ class Chain:
             "link set h1-eth0 up",
             "route add default via 10.2.0.1",
             "addr add fd02::10/64 dev h1-eth0 nodad",
-            "route add default via fd02::1",
         )
         self.h2.ip(
             "addr add 10.3.0.10/32 dev lo",
@@ -50,12 +50,35 @@ class Chain:
             "link set h2-eth1 up",
             "link set h2-eth2 up",
             "route add default via 10.1.0.1",
-            "route add default via fd01::1",
         )
+
+        for node, neighbor in (
+            (self.fe, "fd01::2"),
+            (self.fe, "fd02::10"),
+            (self.h1, "fd02::1"),
+            (self.h2, "fd01::1"),
+        ):
+            _await_link(node, neighbor)
+        self.h1.ip("route add default via fd02::1")
+        self.h2.ip("route add default via fd01::1")
 
     def close(self) -> None:
         for namespace in (self.h1, self.fe, self.h2):
             namespace.close()
+
+
+def _await_link(node: Namespace, neighbor: str) -> None:
+    """IPv6 takes a link into use when the kernel's watch over links has told it to."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            shown = node.show(f"-6 route get {neighbor}")
+        except subprocess.CalledProcessError:
+            shown = "unreachable"
+        if not any(word in shown for word in ("unreachable", "linkdown", "dead")):
+            return
+        assert time.monotonic() < deadline, shown
+        time.sleep(0.005)
 
 
 class Traffic:

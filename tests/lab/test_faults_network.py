@@ -14,6 +14,7 @@ import pytest
 
 from lab.backend import FaultFailed, FaultSpec, LabError
 from lab.emulated import sandbox
+from lab.emulated.faults_process import thread_states
 from lab.emulated.faults_schedule import Strikes, UndoJournal, heal_outstanding
 from lab.emulated.forkserver import ForkServer, Proc
 from lab.emulated.journals import Journals
@@ -109,6 +110,7 @@ SINGLE = [
     ("crash", "ce1"),
     ("crash", "fe1"),
     ("hang", "ce2"),
+    ("starve", "ce1"),
     ("isolate-carrier", "ce1"),
     ("isolate-silent", "ce1"),
     ("isolate-silent", "fe2"),
@@ -173,9 +175,34 @@ def test_random_loss_is_as_large_as_asked(tmp_path: Path) -> None:
     in_the_lab(tmp_path, check)
 
 
+def test_a_starved_process_gets_its_share_of_a_core_and_all_of_it_again(tmp_path: Path) -> None:
+    """Ten per cent of the time it is not stopped; looked at ten times in each period."""
+
+    def running(pid: int) -> float:
+        looks = []
+        for _ in range(400):
+            looks.append(thread_states(pid) != {"T"})
+            time.sleep(0.001)
+        return sum(looks) / len(looks)
+
+    def check(bench: SleepingBench) -> None:
+        pid = bench.process("ce1")
+        strikes = bench.strike(FaultSpec("starve", "ce1", arguments={"percent": 20}))
+        assert strikes.applied()[0].verified, strikes.reasons()
+        starved = running(pid)
+        assert 0.02 < starved < 0.6, starved
+        bench.heal()  # by a fault that was armed again from the record
+        assert running(pid) == 1.0
+        strikes.close()
+        assert bench.undo.outstanding() == []
+
+    in_the_lab(tmp_path, check)
+
+
 @pytest.mark.parametrize(
     ("kind", "target", "arguments", "text"),
     [
+        ("starve", "ce1", {"percent": 100}, "percent 100 is outside 0 to 100"),
         ("isolate-oneway", "ce1", {"direction": "up"}, "direction 'up' is not from or to"),
         ("isolate-some", "ce1", {}, "isolate-some needs peers"),
         ("isolate-some", "ce1", {"peers": ["h1"]}, "'h1' is not another CE or FE"),

@@ -151,6 +151,30 @@ def simulate(
 
 
 @app.command(
+    epilog="Example: ceha scale --fes 10,100,1000,10000. Exit codes: 0 done; 2 wrong usage, or a "
+    "failover that did not end. Ten thousand FEs take minutes and two gigabytes a mode."
+)
+def scale(
+    fes: Annotated[
+        str, typer.Option(metavar="N,N,...", help="Sizes of the network element.")
+    ] = "10,100,1000",
+    mode: Annotated[
+        list[str] | None, typer.Option(metavar="MODE", help="Only this one; may be repeated.")
+    ] = None,
+    handling_us: Annotated[
+        float, typer.Option("--handling-us", min=0.0, max=1e6, help="What an event costs a CE.")
+    ] = 100.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 1,
+    as_json: Json = False,
+) -> None:
+    """Study how a failover grows with the number of FEs, in virtual time."""
+    with _one_line_errors():
+        from experiments.verbs.scale import run as study
+
+        raise typer.Exit(study(fes, tuple(mode or ()), handling_us, seed, as_json))
+
+
+@app.command(
     epilog="Example: ceha ladder latest/7 --picture ladder.svg. Exit codes: 0 done; 2 no such "
     "trial, or its records cannot be read."
 )

@@ -5,6 +5,7 @@ CE manager of RFC 3746 see them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -66,7 +67,7 @@ def _fe_config(
                 id=port.port,
                 interface=port.interface,
                 address=port.addresses[0],
-                neighbor_fe=topology.node(other.node).id or None,
+                neighbor_fe=_node(topology, other.node).id or None,
             )
             for port, other, _link in _ports(topology, node.name)
         ),
@@ -122,7 +123,7 @@ def _ce_config(
 
 
 def _port_view(topology: Topology, port: Endpoint, other: Endpoint, link: Link) -> PortView:
-    neighbor = topology.node(other.node)
+    neighbor = _node(topology, other.node)
     return PortView(
         id=port.port,
         address=port.addresses[0],
@@ -139,21 +140,45 @@ def _destinations(topology: Topology) -> list[Destination]:
     hosts = [node.name for node in topology.of_kind("host")]
     for host in hosts:
         for port, other, _link in _ports(topology, host):
-            fe = topology.node(other.node)
+            fe = _node(topology, other.node)
             for address in port.addresses:
                 subnet = address.rpartition(".")[0] + ".0/24"
                 destinations.append(Destination(subnet, fe.id, other.port))
     return destinations
 
 
+class _Same:
+    """A topology as a key, by identity: comparing thousands of nodes would cost more than what is
+    remembered of them."""
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+
+    def __hash__(self) -> int:
+        return id(self.topology)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.topology is self.topology
+
+
+@functools.lru_cache(maxsize=8)
+def _wiring(
+    key: _Same,
+) -> tuple[Mapping[str, Node], Mapping[str, list[tuple[Endpoint, Endpoint, Link]]]]:
+    ports: dict[str, list[tuple[Endpoint, Endpoint, Link]]] = {}
+    for link in key.topology.links:
+        for end, other in ((link.a, link.b), (link.b, link.a)):
+            ports.setdefault(end.node, []).append((end, other, link))
+    return {node.name: node for node in key.topology.nodes}, ports
+
+
+def _node(topology: Topology, name: str) -> Node:
+    return _wiring(_Same(topology))[0][name]
+
+
 def _ports(topology: Topology, node: str) -> list[tuple[Endpoint, Endpoint, Link]]:
     """A node's data ports, with who is at the other end."""
-    return [
-        (end, other, link)
-        for link in topology.links
-        for end, other in ((link.a, link.b), (link.b, link.a))
-        if end.node == node
-    ]
+    return _wiring(_Same(topology))[1].get(node, [])
 
 
 def _control(node: Node) -> str:

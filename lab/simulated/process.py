@@ -86,6 +86,12 @@ class Process:
         self.starts = 0
         self.thawed_ns = 0
         """When it was last continued; 0: never stopped."""
+        self.handling_ns = 0
+        """What an event costs this process: the next one waits until then. 0: nothing does."""
+        self._free_ns = 0
+        self._sequence = 0
+        self._cut_off: dict[int, int] = {}
+        """Peer -> number of the last event before a disconnect: what waits of it means nothing."""
         self._make_core = make_core
         self._peers = peers
         self._timers: dict[Hashable, tuple[int, int]] = {}
@@ -161,9 +167,27 @@ class Process:
             if len(self._backlog) < BACKLOG_LIMIT:
                 self._backlog.append(event)
             return
+        if self.handling_ns:
+            self._free_ns = max(self._free_ns, self.world.now) + self.handling_ns
+            self._sequence += 1
+            self.world.at(self._free_ns, self._has_turn, event, self.starts, self._sequence)
+            return
+        self._handle(event)
+
+    def _handle(self, event: Event) -> None:
         self._queue.append(event)
         if not self._busy:
             self._run()
+
+    def _has_turn(self, event: Event, life: int, number: int) -> None:
+        if not self.alive or life != self.starts:
+            return
+        if isinstance(event, _OF_A_PEER) and number <= self._cut_off.get(event.peer, 0):
+            return
+        if self.frozen:
+            self._backlog.append(event)
+        else:
+            self._handle(event)
 
     def command(
         self, name: str, arguments: Mapping[str, Any], done: Callable[[Deliver], None]
@@ -223,6 +247,8 @@ class Process:
     def _disconnect(self, peer: int, abort: bool) -> None:
         """ "No event follows" also holds for those that wait."""
         self.network.disconnect(self.id, peer, abort)
+        if self.handling_ns:
+            self._cut_off[peer] = self._sequence
         for waiting in (self._queue, self._backlog):
             if waiting:
                 kept = [e for e in waiting if not (isinstance(e, _OF_A_PEER) and e.peer == peer)]

@@ -9,17 +9,13 @@ from typing import Any
 
 from ce.atomic import DEFAULT_TIMEOUT_MS, AtomicRoutes, NotNow
 from ce.config import CeConfig, Destination
-from ce.exchange import Answer, Outcome
 from ce.fe_tables import Table
-from ce.lfbs import all_failures, component
 from ce.ne_state import NeState
 from ce.session import FeSession, Role
+from ce.switching import Switching
 from forces.effects import Deliver, Effect, Journal
-from forces.errors import ResultCode
 from forces.events import Command
-from forces.messages import OperType
 
-SWITCH_TIMEOUT_NS = 3_000_000_000
 MAX_ROUTES_SHOWN = 10_000
 
 
@@ -36,6 +32,7 @@ class Commands:
         out: list[Effect],
         intention_changed: Callable[[int], None],
         end_association: Callable[[int, int], None],
+        switching: Switching,
     ) -> None:
         """`end_association(fe, now)`: with a teardown message."""
         self._config = config
@@ -44,6 +41,7 @@ class Commands:
         self._out = out
         self._intention_changed = intention_changed
         self._end_association = end_association
+        self._switching = switching
         self._names = {peer.id: peer.name for peer in (*config.fes, *config.ces)}
         self._views = {fe.id: fe for fe in config.network}
         self.atomic = AtomicRoutes(ne, sessions, self._names, out)
@@ -182,26 +180,18 @@ class Commands:
             raise Refused(f"{self._config.name} is this CE")
         name = command.arguments.get("fe")
         wanted = [self._fe(name)] if name is not None else list(self._sessions)
-        mine = [fe for fe in wanted if self._is_master(fe) and not self._sessions[fe].hands_over]
+        mine = [fe for fe in wanted if self._switching.can(fe)]
         if not mine:
             which = f"FE {name}" if name is not None else "any FE"
             raise Refused(f"{self._config.name} is not the master of {which}")
-        waiting = set(mine)
-        failed: dict[str, str] = {}
 
-        def done(fe: int, why: str | None) -> None:
-            waiting.discard(fe)
-            if why is not None:
-                failed[self._names[fe]] = why
-            if waiting:
-                return
-            switched = [self._names[one] for one in mine if self._names[one] not in failed]
-            error = "; ".join(f"{one}: {reason}" for one, reason in failed.items()) or None
+        def ended(failed: Mapping[int, str], _now: int) -> None:
+            switched = [self._names[one] for one in mine if one not in failed]
+            error = "; ".join(f"{self._names[one]}: {why}" for one, why in failed.items()) or None
             value = {"to": self._names[to], "switched": switched}
             self._out.append(Deliver(command.token, value, error))
 
-        for fe in mine:
-            self._switch_one(self._sessions[fe], to, now, done)
+        self._switching.begin(mine, to, now, ended)
 
     def _teardown(self, arguments: Mapping[str, Any], now: int) -> dict[str, Any]:
         """End the association with an FE, or with all of them (RFC 5810 section 4.4.2): for an FE
@@ -215,46 +205,3 @@ class Commands:
         for fe in ended:
             self._end_association(fe, now)
         return {"ended": [self._names[fe] for fe in ended]}
-
-    def _is_master(self, fe: int) -> bool:
-        session = self._sessions.get(fe)
-        return session is not None and session.role is Role.MASTER
-
-    def _switch_one(
-        self, session: FeSession, to: int, now: int, done: Callable[[int, str | None], None]
-    ) -> None:
-        def answered(answer: Answer, when: int) -> None:
-            why = None
-            if answer.message is not None:
-                codes = set(all_failures(answer.message).values())
-                if codes:
-                    why = "refused: " + ", ".join(_code(code) for code in sorted(codes))
-            elif answer.outcome is Outcome.TIMEOUT:
-                why = "no answer"
-            if why is None and answer.outcome is Outcome.ANSWERED:
-                session.become_backup(to, when)
-            elif why is not None and session.role is Role.MASTER:
-                session.stay(when)
-            done(session.fe, why)
-
-        def go(when: int, why: str | None) -> None:
-            if why is not None:
-                done(session.fe, why)
-                return
-            session.journal("switch", to=self._names[to])
-            ceid = component("FEPO", "CEID")
-            session.exchange.config(
-                (ceid.select(OperType.SET, ceid.set(to)),),
-                when,
-                answered,
-                timeout_ns=SWITCH_TIMEOUT_NS,
-            )
-
-        session.hand_over(to, go, now)
-
-
-def _code(code: int) -> str:
-    try:
-        return ResultCode(code).name
-    except ValueError:
-        return f"0x{code:x}"

@@ -14,6 +14,7 @@ from ce.redirect import CeRedirect
 from ce.replica import FeReplica
 from ce.replication import Replication
 from ce.session import MS, Context, FeSession
+from ce.switching import Switching
 from forces.effects import CancelTimer, Disconnect, Effect, Journal, Send, SetTimer
 from forces.events import (
     BadMessage,
@@ -63,8 +64,15 @@ class Controller:
             self.redirect.from_fe,
             self.fr,
         )
+        self.switching = Switching(self.sessions, self._names)
         self._commands = Commands(
-            config, self.ne, self.sessions, self._out, self._ports_changed, self._end
+            config,
+            self.ne,
+            self.sessions,
+            self._out,
+            self._ports_changed,
+            self._end,
+            self.switching,
         )
 
     def start(self, now: int) -> list[Effect]:
@@ -213,6 +221,7 @@ class Controller:
             return
         for session in running:
             session.beacon.beat(now)
+            session.departure.beaten(now)
         # Keep the grid, but never catch up: ticks that were missed are missed.
         interval = self.config.beacon_ms * MS
         self._arm_beacon(due + interval if due + interval > now else now + interval)

@@ -316,6 +316,8 @@ class Replication:
         if octets and generation == replica.generation + 1:
             try:
                 replica.apply(generation, decode(octets))
+                if replica.handed_over:
+                    session.journal("prepared", generation=generation)
             except ProtocolError as error:
                 session.journal("replica_reset", reason=error.reason)
                 replica.reset()

@@ -15,6 +15,7 @@ from ce.backups import Backups
 from ce.beacon import FeBeacon
 from ce.change_log import ChangeLog
 from ce.config import CeConfig, FeView
+from ce.departure import Departure
 from ce.discovery import Picture, discovery_query, read, role_query
 from ce.exchange import Answer, Exchange
 from ce.fe_tables import FeTables
@@ -48,10 +49,6 @@ FROM_AN_FE = frozenset(
     }
 )
 """What an associated FE may send (RFC 5810 Table 1); setup and teardown are the controller's."""
-
-
-Leave = Callable[[int, str | None], None]
-"""Called with `now`, and why it came to nothing (None: go)."""
 
 
 class Role(Enum):
@@ -90,10 +87,7 @@ class FeSession:
         self.discovered = False
         self.picture = Picture()
         self.last_event = "associated"
-        self.hands_over = False
-        """It has stopped, to make another CE the master."""
-        self._leaving: Leave | None = None
-        """What is to be done when nothing is under way any more: SET CEID to another CE."""
+        self.departure = Departure(self)
         self.takeover: Takeover | None = None
         self.programmer: Programmer | None = None
         self.context = context
@@ -304,8 +298,8 @@ class FeSession:
 
     def _programmed(self, now: int) -> None:
         """Nothing is under way any more."""
-        if self._leaving is not None:
-            self._leave(now)
+        if self.departure.under_way:
+            self.departure.answered(now)
         elif self.takeover is not None:
             self.takeover.settle(now)
         elif self.programmer is not None:
@@ -313,7 +307,7 @@ class FeSession:
 
     def intention_changed(self, now: int) -> None:
         """Routing has other rows for this FE."""
-        if self.role is not Role.MASTER or self.programmer is None or self.hands_over:
+        if self.role is not Role.MASTER or self.programmer is None or self.departure.under_way:
             return
         if self.takeover is None or self.takeover.writing:
             self.programmer.sync(now)
@@ -333,31 +327,9 @@ class FeSession:
             self.beacon.start(now)
             self.context.beacon_started(now)
 
-    def hand_over(self, to: int, go: Leave, now: int) -> None:
-        """About to SET FEPO.CEID to another CE: the master has stopped before it asks. With
-        replicas it also knows what has become of everything that it sent: they believe in it."""
-        self.beacon.stop()
-        self.hands_over = True
-        self._leaving = go
-        if self.fr is not None:
-            self.fr.wait_for_replica(self.fe, to)
-        if self.fr is None or self.programmer is None or not self.programmer.in_flight:
-            self._leave(now)
-
-    def _leave(self, now: int, why: str | None = None) -> None:
-        go, self._leaving = self._leaving, None
-        # What was asked about the role before does not count any more.
+    def forget_asked_role(self) -> None:
+        """What was asked about the role before does not count any more."""
         self._role_asked_after = self.exchange.last_correlator
-        if go is not None:
-            go(now, why)
-
-    def stay(self, now: int) -> None:
-        """It did not come to that: carry on."""
-        self.hands_over = False
-        if self.fr is not None:
-            self.fr.wait_for_replica(self.fe, None)
-        self.start_beacon(now)
-        self.intention_changed(now)
 
     def become_backup(self, master: int, now: int) -> None:
         """Another CE is this FE's master now."""
@@ -374,9 +346,7 @@ class FeSession:
 
     def _stop_mastering(self, now: int) -> None:
         self.beacon.stop()
-        if self._leaving is not None:
-            self._leave(now, "it is not the master any more")
-        self.hands_over = False
+        self.departure.over(now)
         if self.fr is None:
             self.tables.forget()
         elif self.is_master:

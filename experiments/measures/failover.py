@@ -32,7 +32,7 @@ class Failover:
 
     @property
     def dtime1_ms(self) -> float | None:
-        return _ms(self.t_fault_ns, self.t_detect_ns)
+        return _ms(self._since_ns, self.t_detect_ns)
 
     @property
     def dtime2_ms(self) -> float | None:
@@ -44,7 +44,12 @@ class Failover:
 
     @property
     def total_ms(self) -> float | None:
-        return _ms(self.t_fault_ns, self.t_ready_ns)
+        return _ms(self._since_ns, self.t_ready_ns)
+
+    @property
+    def _since_ns(self) -> int | None:
+        """A planned switch takes nothing away before the FE is told: nobody has to notice it."""
+        return self.t_detect_ns if self.source == "planned" else self.t_fault_ns
 
 
 def _ms(start: int | None, end: int | None) -> float | None:
@@ -141,8 +146,18 @@ def _failover(trial: Trial, fe: str, fault: AppliedFault, old: str) -> Failover:
         fault.before_ns,
         detect.t,
         master.t if master else None,
-        ready.t if ready else None,
+        _ready_at(trial, fe, master, ready),
     )
+
+
+def _ready_at(trial: Trial, fe: str, master: Event | None, ready: Event | None) -> int | None:
+    """A CE that acknowledged every change of the last master, and at last the one that hands the
+    FE over to it (`prepared`), has the FE's picture before the FE has moved."""
+    if master is None or ready is None or ready.fields.get("how") != "handed-over":
+        return ready.t if ready else None
+    prepared = [e.t for e in trial.of("prepared", ready.node) if e.fields.get("fe") == fe]
+    since = max((t for t in prepared if t <= ready.t), default=ready.t)
+    return max(since, master.t)
 
 
 def _source(detect: Event) -> str | None:

@@ -34,6 +34,9 @@ MAX_BATCH_OCTETS = 128 << 10
 MAX_UNANSWERED = 256
 """Configs that a replica has not answered; one that is so late has to ask anew."""
 ANSWER_NS = 1_000_000_000
+SETUP_AGAIN_NS = 200_000_000
+"""An AssociationSetup that is not answered is sent anew: the other end may have been a moment
+behind, and the transport holds."""
 
 Apply = Callable[[int, int, int, int, bytes], ResultCode]
 """FE, incarnation, term, generation, message -> what became of it."""
@@ -55,6 +58,8 @@ class FrPeer:
         self._config = config
         self._out = out
         self._setup = 0
+        """Correlator of the AssociationSetup that waits for its answer."""
+        self._setup_due = 0
         self._armed_ns = 0
         """When the timer is due."""
         self._suspected_after = 0
@@ -76,11 +81,15 @@ class FrPeer:
     def up(self, now: int) -> None:
         self._renew(now)
         self.is_up = True
+        self._set_up(now)
+        self._arm(now)
+
+    def _set_up(self, now: int) -> None:
         kind = MessageType.ASSOCIATION_SETUP
         self._setup = self.association.next_correlator()
+        self._setup_due = now + SETUP_AGAIN_NS
         header = Header(kind, self._config.id, self.id, self._setup, flags_for(kind))
         self._send(Message(header), now)
-        self._arm(now)
 
     def down(self, now: int) -> None:
         self.is_up = self.is_element = self.replicates = False
@@ -119,6 +128,8 @@ class FrPeer:
             return False
         if Due.HEARTBEAT in due:
             self._send(self.association.heartbeat(), now)
+        if self._setup and now >= self._setup_due:
+            self._set_up(now)
         self.exchange.expire(now)
         self._arm(now)
         return True

@@ -123,7 +123,7 @@ class Replication:
         elif not peer.timer(now):
             self._out.append(Disconnect(peer.id, abort=True))
             self._lost(peer, "heartbeat", now)
-        elif peer.is_element and peer.suspected(now):
+        elif peer.suspected(now) and (peer.is_element or peer.replicates):
             self._out.append(Journal("fr_silent", {"peer": peer.name}))
             self._ask_fes(peer, now)
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ce.controller import Controller
 from forces.channels import Channel
-from forces.effects import Send
-from forces.events import MessageReceived
+from forces.effects import Send, SetTimer
+from forces.events import MessageReceived, PeerUp, TimerFired
 from forces.header import Header, MessageType
 from forces.messages import Message, SetupResult, flags_for
-from tests.ce.network import CE1, CE2
+from tests.ce.network import CE1, CE2, diamond
 from tests.ce.test_with_elements import Running, running, until
 
 
@@ -81,3 +83,22 @@ def test_a_ce_that_is_not_in_the_list_gets_no_association(tmp_path: Path) -> Non
             assert set(core.fr.peers) == {CE2}
 
     asyncio.run(scenario())
+
+
+def test_a_setup_that_is_never_answered_is_sent_again_and_no_timer_runs_hot() -> None:
+    """A timer that is set into the past would keep a CE busy with nothing else."""
+    core = Controller(replace(diamond(ha_mode=2, **settings("async")), id=CE2, name="ce2"))
+    core.start(0)
+    now, setups, fired = 1, 0, 0
+    effects = core.handle(PeerUp(CE1), now)
+    while now < 4_000_000_000:
+        setups += sum(
+            isinstance(e, Send) and e.message.type is MessageType.ASSOCIATION_SETUP for e in effects
+        )
+        due = [e.at_ns for e in effects if isinstance(e, SetTimer) and e.key == ("fr", CE1)]
+        assert due, "the association is watched"
+        now = max(due[-1], now)
+        fired += 1
+        assert fired < 1000
+        effects = core.handle(TimerFired(("fr", CE1)), now)
+    assert setups > 10

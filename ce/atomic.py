@@ -95,7 +95,7 @@ class AtomicRoutes:
         session = self._sessions.get(fe)
         if session is None or not session.is_master:
             return "does not have this CE as its master"
-        if not session.ready or session.hands_over or session.programmer is None:
+        if not session.ready or session.departure.under_way or session.programmer is None:
             return "is being taken over or handed over"
         if session.programmer.in_flight:
             return "is being programmed"

@@ -33,8 +33,9 @@ class Commands:
         intention_changed: Callable[[int], None],
         end_association: Callable[[int, int], None],
         switching: Switching,
+        tell: Callable[[Destination], None] | None,
     ) -> None:
-        """`end_association(fe, now)`: with a teardown message."""
+        """`end_association(fe, now)`: with a teardown message. `tell`: the other CEs."""
         self._config = config
         self._ne = ne
         self._sessions = sessions
@@ -42,6 +43,7 @@ class Commands:
         self._intention_changed = intention_changed
         self._end_association = end_association
         self._switching = switching
+        self._tell = tell
         self._names = {peer.id: peer.name for peer in (*config.fes, *config.ces)}
         self._views = {fe.id: fe for fe in config.network}
         self.atomic = AtomicRoutes(ne, sessions, self._names, out)
@@ -132,6 +134,8 @@ class Commands:
             row = self._ne.add(to)
         except ValueError as error:
             raise Refused(f"route not added: {error}") from None
+        if self._tell is not None:
+            self._tell(to)
         fe = self._names[to.fe]
         fields = {"prefix": to.prefix, "fe": fe, "port": to.port, "gateway": to.gateway}
         self._out.append(Journal("route_added", {**fields, "row": row}))

@@ -11,7 +11,6 @@ from ce.config import CeConfig
 from ce.lfbs import has_result
 from ce.ne_state import NeState
 from ce.redirect import CeRedirect
-from ce.replica import FeReplica
 from ce.replication import Replication
 from ce.session import MS, Context, FeSession
 from ce.switching import Switching
@@ -52,8 +51,7 @@ class Controller:
         self.redirect = CeRedirect(config, self.ne, self.sessions, self._out, self._ports_changed)
         self.fr: Replication | None = None
         if config.sync != "off":
-            replicas = {fe: FeReplica(config.id, self.ne.tables[fe]) for fe in self.ne.tables}
-            self.fr = Replication(config, self.sessions, replicas, self._out)
+            self.fr = Replication(config, self.sessions, self.ne, self._ports_changed, self._out)
         self._context = Context(
             config,
             self.ne,
@@ -73,6 +71,7 @@ class Controller:
             self._ports_changed,
             self._end,
             self.switching,
+            self.fr.destinations.tell if self.fr is not None else None,
         )
 
     def start(self, now: int) -> list[Effect]:

@@ -7,7 +7,8 @@ is an element of ours, and gets ours.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ce.config import CeConfig
 from ce.exchange import Answer, Exchange
@@ -31,6 +32,8 @@ MS = 1_000_000
 LFB = "Ext-CEReplica"
 MAX_BATCH_OCTETS = 128 << 10
 """Of one Config to a replica."""
+OTHER_OCTETS = 128
+"""About, of a destination."""
 MAX_UNANSWERED = 256
 """Configs that a replica has not answered; one that is so late has to ask anew."""
 ANSWER_NS = 1_000_000_000
@@ -40,6 +43,9 @@ behind, and the transport holds."""
 
 Apply = Callable[[int, int, int, int, bytes], ResultCode]
 """FE, incarnation, term, generation, message -> what became of it."""
+
+Learn = Callable[[int, Mapping[str, Any]], ResultCode]
+"""Row and value of Destinations -> what became of it."""
 
 
 class FrPeer:
@@ -170,6 +176,10 @@ class FrPeer:
         select = change.select(OperType.SET, change.set(value))
         self._queued.append((fe, generation, select, len(octets)))
 
+    def queue_other(self, select: LfbSelect) -> None:
+        """What is about no FE: it keeps its place among the changes."""
+        self._queued.append((0, 0, select, OTHER_OCTETS))
+
     def flush(
         self, now: int, done: Callable[[FrPeer, dict[int, int], set[int], int], None]
     ) -> None:
@@ -207,14 +217,16 @@ class FrPeer:
 
     # From it, to ours
 
-    def answer_changes(self, message: Message, apply: Apply, now: int) -> None:
+    def answer_changes(self, message: Message, apply: Apply, learn: Learn, now: int) -> None:
         """Each change by itself, in order; the answer has the shape of the request."""
         answers = []
         for select in message.lfbs:
             operations = []
             for operation in select.operations:
                 paths = tuple(
-                    PathData(path.ids, content=Result(_change(select, operation, path, apply)))
+                    PathData(
+                        path.ids, content=Result(_change(select, operation, path, apply, learn))
+                    )
                     for path in operation.paths
                 )
                 kind = {OperType.DEL: OperType.DEL_RESPONSE}.get(
@@ -260,17 +272,23 @@ class FrPeer:
         self._send(Message(header, lfbs), now)
 
 
-def _change(select: LfbSelect, operation: Operation, path: PathData, apply: Apply) -> ResultCode:
-    changes = component(LFB, "Changes")
+def _change(
+    select: LfbSelect, operation: Operation, path: PathData, apply: Apply, learn: Learn
+) -> ResultCode:
+    changes, destinations = component(LFB, "Changes"), component(LFB, "Destinations")
     if select.class_id != changes.class_id:
         return ResultCode.LFB_UNKNOWN
     if operation.type is not OperType.SET:
         return ResultCode.NOT_SUPPORTED
-    if path.ids[:1] != changes.ids or len(path.ids) != 2 or path.children or path.selector:
+    known = path.ids[:1] in (changes.ids, destinations.ids)
+    if not known or len(path.ids) != 2 or path.children or path.selector:
         return ResultCode.INVALID_PATH
     if not isinstance(path.content, FullData):
         return ResultCode.INVALID_TLV
     try:
+        if path.ids[:1] == destinations.ids:
+            row = component(LFB, "Destinations", 0).unpack(path.content.value)
+            return learn(path.ids[1], row)
         value = component(LFB, "Changes", 0).unpack(path.content.value)
     except ProtocolError as error:
         return error.code

@@ -10,13 +10,15 @@ says by an event from where it wants them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ce.change_log import ChangeLog
 from ce.config import CeConfig
+from ce.destinations import SharedDestinations
 from ce.feed import Feed
 from ce.fr_peer import FrPeer, wanted_of
+from ce.ne_state import NeState
 from ce.position import liveness_get
 from ce.replica import FeReplica
 from ce.session import FeSession, Role
@@ -54,11 +56,12 @@ class Replication:
         self,
         config: CeConfig,
         sessions: Mapping[int, FeSession],
-        replicas: Mapping[int, FeReplica],
+        ne: NeState,
+        intention_changed: Callable[[int], None],
         out: list[Effect],
     ) -> None:
         self.config = config
-        self.replicas = replicas
+        self.replicas = {fe: FeReplica(config.id, ne.tables[fe]) for fe in ne.tables}
         self._sessions = sessions
         self._out = out
         order = [peer.id for peer in config.ces]
@@ -68,6 +71,7 @@ class Replication:
             for index, peer in enumerate(config.ces)
             if peer.id != config.id
         }
+        self.destinations = SharedDestinations(ne, self.peers.values(), intention_changed)
         self._feeds: dict[int, Feed] = {}
         self._feed_due: dict[int, int] = {}
         self._held: dict[int, deque[_Held]] = {}
@@ -157,6 +161,7 @@ class Replication:
         match message.type:
             case MessageType.ASSOCIATION_SETUP:
                 peer.answer_setup(message, event.size, now)
+                self.destinations.tell_all(peer)
             case MessageType.ASSOCIATION_SETUP_RESPONSE:
                 if peer.setup_answered(message, event.size, now):
                     self._out.append(Journal("fr_up", {"peer": peer.name}))
@@ -294,6 +299,7 @@ class Replication:
             lambda fe, inc, term, gen, octets: self._change(
                 peer, fe, (inc, term, gen), octets, now
             ),
+            lambda row, value: self.destinations.learn(row, value, now),
             now,
         )
 

@@ -102,3 +102,26 @@ def test_a_setup_that_is_never_answered_is_sent_again_and_no_timer_runs_hot() ->
         assert fired < 1000
         effects = core.handle(TimerFired(("fr", CE1)), now)
     assert setups > 10
+
+
+def test_a_route_that_was_added_to_a_killed_master_is_wanted_by_the_next_one(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with running(2, tmp_path, **settings("async")) as net:
+            await until(lambda: net.all_ready(CE1))
+            await until(lambda: follows(net, CE2))
+            own = net.core(CE1).config.destinations[-1]
+            route = {"prefix": "30.0.0.0/24", "fe": own.fe, "port": own.port}
+            answer = await net.ces[CE1].command("routes", {**route, "gateway": own.gateway})
+            assert answer.error is None
+            await until(lambda: net.obeyed(CE1))
+            await until(lambda: "30.0.0.0/24" in net.core(CE2).ne.routing.run_time)
+            net.network.kill("10.255.0.1")
+            await until(lambda: net.all_ready(CE2))
+            assert net.obeyed(CE2)
+            assert {e["kind"] for e in net.events("ce2", "ready")} == {"sync"}
+            for element in net.fes.values():
+                assert any(key[0] == bytes((30, 0, 0, 0)) for key in element.datapath.routes())
+
+    asyncio.run(scenario())

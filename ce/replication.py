@@ -319,6 +319,12 @@ class Replication:
             return ResultCode.SUCCESS
         if not replica.complete or incarnation != replica.incarnation:
             return ResultCode.NOT_FOUND
+        if term > replica.term:
+            # Our last change may be one of the old master's that the FE never got: a generation
+            # does not name a change. The FE is asked first (docs/ce-ce-sync.md, rule 5).
+            replica.following = False
+            self._feed(fe, now)
+            return ResultCode.NOT_FOUND
         if octets and generation == replica.generation + 1:
             try:
                 replica.apply(generation, decode(octets))

@@ -35,6 +35,7 @@ USER, GROUP = "frr", "frr"
 START_BUDGET_S = 5.0
 POLL_S = 0.002
 SETTLE_POLL_S = 0.1
+QUIET_S = 0.5
 VTYSH_TIMEOUT_S = 3.0
 MAX_RESTARTS = 20
 """In one trial; a daemon that does not stay is an error."""
@@ -175,9 +176,11 @@ class _Router:
             self._journal.write("ready", fields, now)
 
     def _settled(self) -> bool:
-        """Every prefix is in the kernel, every neighbour full and watched. False: asked to end."""
+        """Every prefix is in the kernel, every neighbour full and watched, and for a while no
+        route but the beacon's has changed. False: asked to end."""
         missing = set(self._config["expected"])
-        while missing or not self._neighbours_are_up():
+        changed = time.monotonic()
+        while missing or time.monotonic() - changed < QUIET_S or not self._neighbours_are_up():
             ready = {fd for fd, _events in self._poll.poll(SETTLE_POLL_S * 1000)}
             if self._wake in ready:
                 return False
@@ -185,6 +188,8 @@ class _Router:
                 raise SystemExit("a daemon died at the start")
             for is_new, prefix in self._routes.changes():
                 (missing.discard if is_new else missing.add)(prefix)
+                if not is_beat(prefix):
+                    changed = time.monotonic()
             missing &= set(self._config["expected"])
         return True
 

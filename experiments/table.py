@@ -73,7 +73,7 @@ def ratios(checked: Sequence[Checked]) -> list[str]:
     return [
         f"{c.cell}: {c.values}: {'as' if c.held else 'not as'} expected, {c.expression}"
         for c in checked
-        if " / " in c.values and c.held is not None
+        if "cells[" in c.expression and " / " in c.values and c.held is not None
     ]
 
 

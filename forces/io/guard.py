@@ -21,6 +21,7 @@ import signal
 import socket
 import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from forces.io.packet_socket import IPPROTO_SCTP, UDP_PORT
@@ -143,9 +144,10 @@ class Guard:
         os.setsid()
         _close_files()
         Path("/proc/self/comm").write_text("guard")
-        _queue_up(ahead=True)  # of the one that is being taken apart
+        _step_ahead()
         if self._pthread.pthread_mutex_lock(self._mutex) != errno.EOWNERDEAD:
             return
+        _step_back(self._owner)
         (count,) = _COUNT.unpack_from(self._memory, _MUTEX_OCTETS)
         packets = _packet_socket(local_address, udp)
         for number in range(min(count, SLOTS)):
@@ -155,20 +157,21 @@ class Guard:
                 packets.sendto(abort_packet(header), address)
             except OSError:
                 continue  # that peer cannot be reached; its heartbeats will tell it
-        _queue_up(ahead=False)  # nor does taking the guard apart hold anybody up
+        _step_back(0)
 
 
-def _queue_up(ahead: bool) -> None:
-    """In a process with SCHED_FIFO: just before its equals, or behind everybody."""
-    if os.sched_getscheduler(0) != os.SCHED_FIFO:
-        return
-    policy, priority = os.SCHED_OTHER, 0
-    if ahead:
-        policy, priority = os.SCHED_FIFO, os.sched_getparam(0).sched_priority + 1
-    try:
-        os.sched_setscheduler(0, policy, os.sched_param(priority))
-    except OSError:
-        pass  # it works without, a little later
+def _step_ahead() -> None:
+    """In a process with SCHED_FIFO: before its equals, the one that is taken apart among them."""
+    if os.sched_getscheduler(0) == os.SCHED_FIFO:
+        priority = os.sched_getparam(0).sched_priority + 1
+        with suppress(OSError):  # it works without, a little later
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+
+
+def _step_back(pid: int) -> None:
+    """Taking a dead process apart (5 ms of a processor) must hold up nobody who lives."""
+    with suppress(OSError):
+        os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _close_files() -> None:

@@ -30,6 +30,8 @@ GRACE_PERIOD_S = 60
 MIN_BFD_MS = 10
 HELLOS_PER_S = 10
 """Fast hellos: the dead interval is 1 s, the shortest that OSPF has."""
+RETRANSMIT_S = 1
+"""The shortest; with the usual 5 s, one lost packet of a database exchange costs 5 s."""
 MAXAGE_DELAY_S = 1
 """How long a withdrawn LSA stays in the database: the beacon withdraws one with each beat."""
 
@@ -137,6 +139,7 @@ def _interface(port: Port) -> str:
         lines += [
             " ip ospf network point-to-point",
             f" ip ospf dead-interval minimal hello-multiplier {HELLOS_PER_S}",
+            f" ip ospf retransmit-interval {RETRANSMIT_S}",
             " ip ospf bfd",
             " ip ospf bfd profile lab",
         ]

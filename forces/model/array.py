@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import reprlib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,7 @@ class ContentKey:
 class ArrayType(DataType):
     """`<array>`."""
 
-    __slots__ = ("_codec", "_dtype", "keys", "length", "maximum", "row")
+    __slots__ = ("_codec", "_dtype", "_view", "keys", "length", "maximum", "row")
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class ArrayType(DataType):
         self.depth = 1 + row.depth
         self._codec = None if row.format is None else struct.Struct("!I" + row.format)
         self._dtype: np.dtype[np.void] | None = None
+        self._view: Callable[..., Table] | None = None
 
     def pack(self, value: Any) -> bytes:
         if not isinstance(value, Mapping):
@@ -204,6 +205,7 @@ class ArrayType(DataType):
             row = numpy_type(self.row)
             if row is not None:
                 self._dtype = np.dtype([("index", ">u4"), ("row", row)])
+                self._view = np.frombuffer
         return self._dtype
 
     def pack_bulk(self, table: Table) -> bytes:
@@ -215,16 +217,17 @@ class ArrayType(DataType):
     def unpack_bulk(self, data: bytes | memoryview) -> Table:
         """As `unpack`: a read-only array of `dtype` over `data` itself, nothing is copied.
         Like every codec here it looks at sizes; `check_bulk` looks at values."""
-        dtype = self._dtype or self.dtype
-        if dtype is None:
-            raise UsageError(f"{self.name}: rows vary in size, there is no bulk form")
-        import numpy as np
-
+        view = self._view
+        if view is None:
+            if self.dtype is None:
+                raise UsageError(f"{self.name}: rows vary in size, there is no bulk form")
+            view = self._view
+            assert view is not None
         try:
-            return np.frombuffer(data, dtype)
+            return view(data, self._dtype)
         except ValueError:
             self._rows(data)
-            return np.empty(0, dtype)  # numpy refuses an empty buffer
+            return view(bytearray(0), self._dtype, 0)  # numpy refuses an empty buffer
 
     def check_bulk(self, table: Table) -> None:
         """As `check`, a column at a time: ranges, booleans, and every index once."""

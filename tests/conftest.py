@@ -1,6 +1,6 @@
-"""Tests on real time (`lab`, `kernel`) that fail while the machine stood still are run again.
+"""Tests on real time (`lab`, `kernel`, `realtime`) that fail in a standstill run again.
 
-The lab judges its own trials the same way: a machine that stood still makes a trial `invalid`, and
+The lab judges its own trials the same way: a standstill of the machine makes a trial `invalid`, and
 it is repeated. A test that fails on a machine that ran is never repeated.
 """
 
@@ -14,7 +14,7 @@ import pytest
 from tests.standstill import Watch
 
 RERUNS = 2
-ON_REAL_TIME = ("lab", "kernel")
+ON_REAL_TIME = ("lab", "kernel", "realtime")
 
 _watch = pytest.StashKey[Watch]()
 

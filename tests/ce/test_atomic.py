@@ -16,6 +16,8 @@ from forces.errors import ResultCode
 from tests.ce.network import CE1, CE2, diamond
 from tests.ce.test_with_elements import Running, running, until
 
+pytestmark = pytest.mark.realtime
+
 PATIENT_MS = 10_000
 """However slow the machine is, no association is lost by silence."""
 FES = ("fe1", "fe2", "fe4")

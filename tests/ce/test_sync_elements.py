@@ -18,6 +18,8 @@ from forces.messages import Message, SetupResult, flags_for
 from tests.ce.network import CE1, CE2, diamond
 from tests.ce.test_with_elements import Running, running, until
 
+pytestmark = pytest.mark.realtime
+
 
 def follows(net: Running, ce: int) -> bool:
     fr = net.core(ce).fr

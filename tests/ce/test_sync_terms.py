@@ -6,10 +6,14 @@ import asyncio
 import time
 from pathlib import Path
 
+import pytest
+
 from forces.errors import ResultCode
 from tests.ce.network import CE1, CE2
 from tests.ce.test_sync_elements import follows, settings
 from tests.ce.test_with_elements import running, until
+
+pytestmark = pytest.mark.realtime
 
 
 def test_a_change_of_a_higher_term_is_not_taken_before_the_fe_was_asked(tmp_path: Path) -> None:

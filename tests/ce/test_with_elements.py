@@ -27,6 +27,8 @@ from forces.io.tml import TmlConfig
 from forces.io.tml_memory import MemoryNetwork, MemoryTml
 from tests.ce.network import CE1, CE2, diamond
 
+pytestmark = pytest.mark.realtime
+
 BUDGET_S = 5.0
 ROUTES = 40
 

@@ -13,6 +13,8 @@ from lab.emulated import clock, probe_records
 from lab.emulated.clock import ClockOffset, ClockRecord
 from lab.emulated.probe_records import ProbeFlow
 
+pytestmark = pytest.mark.realtime
+
 
 def test_a_realtime_stamp_converts_to_the_monotonic_moment_it_was_taken() -> None:
     start = clock.measure_offset()

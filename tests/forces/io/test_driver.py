@@ -46,6 +46,8 @@ from forces.wire import encode
 from tests.forces.io.driverkit import Rig, heartbeat, query
 from tests.forces.io.tmlkit import CE, FE, Pair, run, until
 
+pytestmark = pytest.mark.realtime
+
 
 def test_effects_are_carried_out_in_order_and_events_stamped_with_the_clock(tmp_path: Path) -> None:
     def script(event: Event) -> list[Effect]:

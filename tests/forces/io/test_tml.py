@@ -26,6 +26,8 @@ from tests.forces.io.tmlkit import (
     why_not,
 )
 
+pytestmark = pytest.mark.realtime
+
 Backend = str
 SCTP = ("usrsctp", "usrsctp-udp", "sctp")
 

@@ -14,6 +14,8 @@ from forces.channels import Channel
 from forces.io.tml_usrsctp import UsrsctpTml
 from tests.forces.io.tmlkit import CE, Pair, message, until, why_not
 
+pytestmark = pytest.mark.realtime
+
 ROOT = Path(__file__).parents[3]
 GONE_S = 2.0
 """By then an association whose packets nobody answers is given up (RTO of some 10 ms, 5 times)."""

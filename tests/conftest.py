@@ -10,11 +10,18 @@ import time
 from functools import partial
 
 import pytest
+from hypothesis import settings
 
 from tests.standstill import Watch
 
 RERUNS = 2
 ON_REAL_TIME = ("lab", "kernel", "realtime")
+
+# The same examples each time, so that a red suite means a change and not luck.
+# To look for new ones: ceha test --hypothesis-profile search
+settings.register_profile("suite", derandomize=True)
+settings.register_profile("search", derandomize=False)
+settings.load_profile("suite")
 
 _watch = pytest.StashKey[Watch]()
 

@@ -4,7 +4,8 @@ A neighbour entry is made of two rows: a next hop's, which says port, address an
 MediaEncapInfoIndex, and the row of EncapTable with that index, which says the MAC address. A next
 hop whose index has no row here is the table miss of section 5.1.4.1: the kernel resolves it by ARP
 or ND, and "the result of the L2 resolution is to update the EncapTable": it is read there, under
-the index that the next hop gives it, until a CE sets that row itself. Index 0 asks for neither.
+the index that the next hop gives it, until a CE sets that row itself. (Not where next hops of one
+index mean several neighbours: one row cannot tell of them.) Index 0 asks for neither.
 
 Linux puts a port's own MAC address into a header, and no VLAN tag: a row that asks for another
 one is refused.
@@ -68,11 +69,9 @@ class EtherEncap(Instance):
         assert self._readings is not None
         known, found = self._readings.neighbors(), {}
         for index in missed:
-            for hop in sorted(self._users[index]):
-                neighbor = self._hops[hop][0]
-                if neighbor in known:
-                    found[index] = self._row(neighbor[0], known[neighbor])
-                    break
+            neighbors = {self._hops[hop][0] for hop in self._users[index]}
+            if len(neighbors) == 1 and (neighbor := neighbors.pop()) in known:
+                found[index] = self._row(neighbor[0], known[neighbor])
         return found
 
     def _row(self, port: int, mac: bytes) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fe_datapath.config import RedirectConfig
@@ -225,6 +225,9 @@ edits = st.one_of(
         ),
         max_size=6,
     )
+)
+@example(
+    [([set_hop(1, 1), set_hop(2, 2), set_hop(3, 1, 2), set_encap(2)], ExecMode.ALL_OR_NONE, False)]
 )
 def test_the_kernels_neighbours_are_what_both_tables_say(steps: list[Any]) -> None:
     """Whatever is asked for, in whatever mode, and where the kernel refuses one of them."""

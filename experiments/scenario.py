@@ -224,18 +224,22 @@ def _product(document: Document, content: ScenarioDocument) -> list[_Cell]:
             except ValidationError as error:
                 message = error.errors()[0]["msg"]
                 raise document.error(("vary", key, index), f"{value!r}: {message}") from None
-    combinations = itertools.product(*content.vary.values())
-    return [
-        _Cell.model_validate(
-            dict(zip(content.vary, values, strict=True))
-            | {"name": "-".join(map(_word, content.vary, values))}
-        )
-        for values in itertools.islice(combinations, MAX_CELLS + 1)
-    ]
+    cells = []
+    for values in itertools.islice(itertools.product(*content.vary.values()), MAX_CELLS + 1):
+        name = "-".join(map(_word, content.vary, values))
+        chosen = dict(zip(content.vary, values, strict=True))
+        try:
+            cells.append(_Cell.model_validate(chosen | {"name": name}))
+        except ValidationError as error:
+            message = error.errors()[0]["msg"]
+            raise document.error(("vary",), f"a cell {name!r} cannot be: {message}") from None
+    return cells
 
 
 def _word(key: str, value: Any) -> str:
-    """`cold`, `crash`, but `policy0`, `routes1000`: a bare number says nothing."""
+    """`cold`, `crash`, but `policy0`, `routes1000`, `guard-on`: a bare number says nothing."""
+    if isinstance(value, bool):
+        return f"{key}-{'on' if value else 'off'}"
     return value if isinstance(value, str) else f"{key.removesuffix('_ms')}{value}"
 
 

@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 from hypothesis import settings
 
-from tests.standstill import Watch
+from tests.standstill import Watch, core_time, was_stolen
 
 RERUNS = 2
 ON_REAL_TIME = ("lab", "kernel", "realtime")
@@ -37,16 +37,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         )
 
 
-_begun = pytest.StashKey[int]()
+_begun = pytest.StashKey[tuple[int, tuple[int, int]]]()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    item.stash[_begun] = time.monotonic_ns()
+    item.stash[_begun] = time.monotonic_ns(), core_time()
 
 
 def _stood_still(item: pytest.Item, watch: Watch) -> bool:
-    return watch.since(item.stash[_begun])
+    at_ns, ticks = item.stash[_begun]
+    return watch.since(at_ns) or was_stolen(ticks, core_time())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -1,7 +1,8 @@
 """Did the machine stand still? A virtual machine's cores are taken away for up to 100 ms at a time.
 
-A process of the highest priority wakes every 2 ms and writes down when it woke far too late. What
-a test on real time found in such a moment says nothing about our code (tests/conftest.py).
+A process of the highest priority wakes every 2 ms and writes down when it woke far too late; and
+the kernel counts the time that the hypervisor gave to others. What a test on real time found in
+such a moment says nothing about our code (tests/conftest.py).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import time
 STILL_MS = 20
 """The lab's own rule for a trial is the same: a sender's pause that makes it `invalid`."""
 PERIOD_S = 0.002
+STOLEN = 0.05
+"""More than this share of the cores' time: not the machine that the budgets are made for."""
 _RECORD = struct.Struct("=qq")
 """(when the last standstill ended in ns of CLOCK_MONOTONIC, how many there were)"""
 
@@ -47,6 +50,19 @@ class Watch:
     def stop(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
+
+
+def core_time() -> tuple[int, int]:
+    """(stolen, all) ticks of the cores so far: /proc/stat, proc(5)."""
+    with open("/proc/stat", encoding="ascii") as file:
+        ticks = [int(word) for word in file.readline().split()[1:9]]
+    return ticks[7] if len(ticks) > 7 else 0, sum(ticks)
+
+
+def was_stolen(before: tuple[int, int], after: tuple[int, int]) -> bool:
+    """Between two of `core_time`."""
+    stolen, ticks = after[0] - before[0], after[1] - before[1]
+    return ticks > 0 and stolen / ticks > STOLEN
 
 
 def _watch(record: mmap.mmap, parent: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.standstill import Watch
+from tests.standstill import Watch, core_time, was_stolen
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,6 +36,14 @@ def test_a_watch_that_was_itself_stopped_knows_it(watch: Watch) -> None:
     assert watch.since(begun)
     assert watch.count >= 1
     assert not watch.since(time.monotonic_ns() + 10**12)
+
+
+def test_time_that_others_got_counts_as_a_share_of_all() -> None:
+    assert not was_stolen((10, 1000), (10, 1000))
+    assert not was_stolen((10, 1000), (14, 1100))
+    assert was_stolen((10, 1000), (16, 1100))
+    stolen, ticks = core_time()
+    assert 0 <= stolen <= ticks
 
 
 @pytest.mark.parametrize(("stood_still", "runs"), [(True, 3), (False, 1)])

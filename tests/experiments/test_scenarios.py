@@ -175,6 +175,7 @@ def test_a_typing_error_is_one_line_with_file_line_and_field(
         ("{mood: [cold]}", "vary.mood: is not what can be varied (known: "),
         ("{mode: []}", "vary.mode: must have at least one value"),
         ("{mode: [cold, tepid]}", "vary.mode[1]: 'tepid': "),
+        ("{mode: [cold], guard: [null]}", "vary: a cell 'cold-guardNone' cannot be: "),
         (f"{{mode: [cold], routes: {list(range(201))}}}", "201 cells are more"),
     ],
 )
@@ -184,6 +185,12 @@ def test_a_wrong_product_is_one_line(write: Write, vary: str, message: str) -> N
         load_scenario(write(text))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_switch_that_is_varied_names_its_cells(write: Write) -> None:
+    text = re.sub(r"cells:\n.*\n.*\n", "vary: {mode: [hot], guard: [false, true]}\n", GOOD)
+    scenario = load_scenario(write(re.sub(r"(?s)expect:.*", "", text)))
+    assert [cell.name for cell in scenario.cells] == ["hot-guard-off", "hot-guard-on"]
 
 
 def test_an_unknown_scenario_names_the_known_ones() -> None:

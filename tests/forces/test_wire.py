@@ -15,7 +15,7 @@ from forces.channels import CHANNEL_OF
 from forces.errors import ProtocolError, ResultCode, UsageError
 from forces.header import Ack, ExecMode, Flags, Header, MessageType, TransPhase
 from forces.messages import LfbSelect, Message, Operation, OperType, Redirect
-from forces.paths import FullData, KeyInfo, PathData, TableRange
+from forces.paths import ExtendedResult, FullData, KeyInfo, PathData, Result, TableRange
 from forces.wire import decode, encode, encoded_length
 from tests.forces.captures import (
     FOLDER,
@@ -207,15 +207,19 @@ def test_tcpdump_decodes_what_we_encode(batch: list[Message], tmp_path: Path) ->
         assert not any(word in line for word in COMPLAINTS), line
 
 
+RFC7391_CODES = range(ResultCode.TIMED_OUT, ResultCode.UNSPECIFIED_ERROR)
+
+
 def tcpdump_can_read(message: Message) -> bool:
-    """tcpdump 4.99 knows no RFC 7391, no COMMIT-RESPONSE without a path, calls the empty COMMIT and
-    TRCOMP "truncated: 0 bytes missing", and takes one LFBselect in an EventNotification, as Figure
-    38 of RFC 5810 draws it; it reads the rest."""
+    """tcpdump 4.99 knows neither RFC 7391 nor its result codes, no COMMIT-RESPONSE without a path,
+    calls the empty COMMIT and TRCOMP "truncated: 0 bytes missing", and takes one LFBselect in an
+    EventNotification, as Figure 38 of RFC 5810 draws it; it reads the rest."""
 
     def plain(path: PathData) -> bool:
         return (
             not isinstance(path.selector, TableRange | KeyInfo)
-            and type(path.content).__name__ != "ExtendedResult"
+            and not isinstance(path.content, ExtendedResult)
+            and not (isinstance(path.content, Result) and path.content.code in RFC7391_CODES)
             and all(map(plain, path.children))
         )
 

@@ -168,7 +168,7 @@ def faults_on_impaired_links() -> dict[str, Any]:
             before = fault.happened() if spec.kind != "control-loss" else False
             fault.strike()
             fault.confirm()
-            happened = fault.happened()
+            happened = _within(5, fault.happened)
             through = None
             if spec.kind == "control-loss":
                 through = lab.flow("ce1", CE1, "fe1", FE1, 2000, 0.0003)["arrived"]

@@ -83,9 +83,9 @@ class Stack:
 
     # Life
 
-    def leave_to_the_parent(self) -> None:
-        """In a forked process: what was open is the parent's. Nothing of it is sent from here, and
-        no owner (of a loop that ended) is told of it."""
+    def begin_anew(self) -> None:
+        """In a forked process, where what is open is the parent's, and after a loop that ended with
+        something open: nothing of it is sent any more, and no owner is told of it."""
         self.pid = os.getpid()
         self.paths.clear()
         for so in list(self._listeners.values()):
@@ -98,6 +98,8 @@ class Stack:
 
     def attach(self) -> None:
         """Begin to drive the timers; each call wants a `detach`."""
+        if self._tick is not None and self._loop.is_closed():
+            self.begin_anew()
         self._attached += 1
         if self._tick is None or self._loop.is_closed():
             self._loop = asyncio.get_running_loop()
@@ -339,5 +341,5 @@ def stack() -> Stack:
     if _stack is None:
         _stack = Stack()
     elif _stack.pid != os.getpid():
-        _stack.leave_to_the_parent()
+        _stack.begin_anew()
     return _stack

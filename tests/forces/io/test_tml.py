@@ -385,7 +385,7 @@ def test_rfc9260_5_2_2_a_restart_on_the_same_ports_is_a_loss_and_a_new_peer(
         pair.fe.send(CE, Channel.MP, message(24, 5))
         await until(lambda: pair.ce_user.all("received"))
 
-    with_pair(backend, body, connect_timeout_ms=3000)
+    with_pair(backend, body, connect_timeout_ms=3000, mp_lifetime_ms=5000)
 
 
 def test_tcp_a_length_field_that_cannot_be_ends_the_peer() -> None:

@@ -24,8 +24,9 @@ MANY = 1 << 30
 
 
 def shorten(patch: pytest.MonkeyPatch, length: int) -> None:
-    for module in (runs, edits, store, prefixes):
+    for module in (runs, edits, store):
         patch.setattr(module, "MIN_RUN", length)
+    patch.setattr(prefixes, "MANY", length)
 
 
 indexes = st.integers(1, 9)

@@ -238,29 +238,39 @@ class Bench:
         )
 
     async def regroup(self, family: str, mine: Sequence[SetRoute], one: int) -> None:
-        """Every route from one next hop to the other by one replacement of their group, and by
-        rewriting them from arrays."""
+        """Every route from one next hop to the other by one replacement of their group, and of its
+        member; and by rewriting them from arrays."""
         group, octets = 1 << 31 | one, len(mine[0].prefix)
         over = columns([SetRoute(r.prefix, r.length, group) for r in mine], octets)
         await self.apply([SetNextHopGroup(group, ((one, 1),), one + 1), over])
         others = [
             columns([SetRoute(r.prefix, r.length, one + n) for r in mine], octets) for n in (1, 0)
         ]
-        replaced, rewritten = [], []
+        replaced, rewritten, by_member = [], [], []
         for _ in range(self.rounds):
             for hop in (one + 1, one):
                 replaced.append(await self.apply([SetNextHopGroup(group, ((hop, 1),))]))
         for _ in range(self.rounds):
+            for port in (2, 1):
+                member = SetNextHop(one, port, HOPS[octets][port - 1])
+                by_member.append(await self.apply([member]))
+        for _ in range(self.rounds):
             rewritten += [await self.apply([other]) for other in others]
-        self.met &= report(
-            f"datapath.{family}.move_all_by_group",
-            "s",
-            replaced,
-            "rewriting every route",
-            rewritten,
-            1000 * self.count / 100_000,
-            smaller_is_better=True,
-        )
+        many = 1000 * self.count / 100_000
+        for what, took, goal in (
+            # IPv6: the kernel walks all routes of what is replaced, and a member has none.
+            ("group", replaced, many if octets == 4 else 5),
+            ("member", by_member, many),
+        ):
+            self.met &= report(
+                f"datapath.{family}.move_all_by_{what}",
+                "s",
+                took,
+                "rewriting every route",
+                rewritten,
+                goal,
+                smaller_is_better=True,
+            )
         await self.clear(mine)
 
     async def reads(self, family: str, mine: Sequence[SetRoute]) -> None:
@@ -298,6 +308,7 @@ def main() -> int:
     if os.geteuid() != 0:
         print("bench_datapath: needs root", file=sys.stderr)
         return 2
+    os.nice(-20)  # subject and references alike, so that what else runs on the machine counts less
     enter_namespace()
     gc.set_threshold(GC_YOUNG, 20, 100)  # as an FE process has it
     return 0 if asyncio.run(measure(arguments.routes, arguments.rounds)) else 1

@@ -37,7 +37,7 @@ from forces.io.process import GC_YOUNG
 from forces.io.tml import TmlUser
 from forces.messages import LfbSelect, Message, MessageType, Operation, OperType, flags_for
 from forces.model import ArrayType, library
-from forces.paths import FullData, PathData
+from forces.paths import FullData, PathData, SparseData
 from forces.runs import rows_run
 from forces.wire import decode, encode
 
@@ -223,7 +223,8 @@ class FeBench(Bench):
         await self.configure(deleting)
 
     async def read_back(self, family: Family, name: str) -> None:
-        """The kernel's routes, and the QueryResponses with the table's rows."""
+        """The kernel's routes, and the QueryResponses with the table's rows; both have to say the
+        same (which is looked at when the time has been taken)."""
         class_id, table, _ = table_of(family)
         whole = LfbSelect(class_id, 1, (Operation(OperType.GET, (PathData(table),)),))
         query = request(MessageType.QUERY, 7, whole)
@@ -235,8 +236,11 @@ class FeBench(Bench):
             self.peer.tell(MessageType.QUERY, query)
             answers = self.peer.heard
             times["ours"].append(time.perf_counter() - start)
-            assert len(kernel) == sum(rows_in(answer) for answer in answers) == self.count
             self.peer.heard = []
+            assert len(kernel) == self.count
+            assert routes_in(family, answers) == {
+                (route.prefix, route.length): route.nexthop for route in kernel.singles()
+            }
             start = time.perf_counter()
             subprocess.run(show, check=True, stdout=subprocess.DEVNULL)
             times["ip"].append(time.perf_counter() - start)
@@ -255,13 +259,21 @@ class FeBench(Bench):
             )
 
 
-def rows_in(answer: bytes) -> int:
-    return sum(
-        len(path.content.items)  # type: ignore[union-attr]
+def routes_in(family: Family, answers: list[bytes]) -> dict[tuple[bytes, int], int]:
+    """Of the rows in QueryResponses: (prefix, length) -> next hop."""
+    _, _, kind = table_of(family)
+    contents = [
+        octets
+        for answer in answers
         for lfb in decode(answer).lfbs
         for path in lfb.operations[0].paths
-        if hasattr(path.content, "items")
-    )
+        if isinstance(path.content, SparseData)
+        for _, octets in path.content.items
+    ]
+    rows = [kind.unpack(octets) for octets in contents]
+    found = {family.prefix_of(row): family.target(row) for row in rows}
+    assert len(found) == len(rows), "a prefix twice"
+    return found
 
 
 def raw_dump(family: Family) -> float:

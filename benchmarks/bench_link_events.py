@@ -6,7 +6,8 @@ Runs as root, in a network namespace of its own that ends with it. An FE watches
 far end is set down and up again; it is associated over TCP with this process, which has subscribed
 to PHYPortStatusChanged. Four instants of each change: the call that makes it, the FE's read of the
 kernel's notification (journal, `link`, `at_ns`), the return of the FE's send call, and the arrival
-here. One JSON line a figure, in microseconds: name, n, p50, p99, max.
+here. One JSON line a figure, in microseconds: name, n, p50, p99, max; of the FE's own time also
+whether its median is well under a millisecond.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ from forces.wire import decode, encode
 _CLONE_NEWNET = 0x40000000
 FE, CE = 1, 0x40000001
 PHY = (3).to_bytes(4)
+OWN_TIME = "the FE's own time"
+OWN_TIME_US = 500
 BUDGET_S = 20.0
 PAUSE_S = 0.02
 """Between two changes: the kernel takes its time over the next carrier event of a link."""
@@ -196,7 +199,7 @@ async def measure(cuts: int, routes: int, folder: Path) -> dict[str, list[int]]:
     assert len(set(counts)) == 1, f"made, read, sent, arrived: {counts}"
     return {
         "call to the FE's read": difference(made, read),
-        "the FE's own time": difference(read, sent),
+        OWN_TIME: difference(read, sent),
         "send call to arrival": difference(sent, ce.arrived),
         "call to arrival": difference(made, ce.arrived),
     }
@@ -234,9 +237,10 @@ def enter_namespace() -> None:
     subprocess.run(["ip", "-batch", "-"], input=commands, check=True, text=True)
 
 
-def report(name: str, values: Sequence[int]) -> None:
+def report(name: str, values: Sequence[int], goal_us: int | None = None) -> bool:
+    """`goal_us`: for the median."""
     ordered = sorted(values)
-    line = {
+    line: dict[str, Any] = {
         "name": f"link_event.{name}",
         "unit": "us",
         "n": len(ordered),
@@ -244,7 +248,10 @@ def report(name: str, values: Sequence[int]) -> None:
         "p99": round(ordered[len(ordered) * 99 // 100] / 1e3, 1),
         "max": round(ordered[-1] / 1e3, 1),
     }
+    if goal_us is not None:
+        line |= {"goal": goal_us, "met": line["p50"] <= goal_us}
     print(json.dumps(line), flush=True)
+    return bool(line.get("met", True))
 
 
 def main() -> int:
@@ -260,13 +267,16 @@ def main() -> int:
     if os.geteuid() != 0:
         print("bench_link_events: needs root", file=sys.stderr)
         return 2
+    os.nice(-20)  # the FE and its CE, not what else runs on the machine
     enter_namespace()
     with tempfile.TemporaryDirectory() as folder:
         figures = asyncio.run(measure(arguments.cuts, arguments.routes, Path(folder)))
+    met = True
     for name, values in figures.items():
+        goal_us = OWN_TIME_US if name == OWN_TIME else None
         for what, part in (("down", values[::2]), ("up", values[1::2])):
-            report(f"{name} ({what})", part)
-    return 0
+            met &= report(f"{name} ({what})", part, goal_us)
+    return 0 if met else 1
 
 
 if __name__ == "__main__":

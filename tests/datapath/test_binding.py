@@ -6,6 +6,7 @@ import socket
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -228,6 +229,9 @@ def test_every_packet_is_counted_as_what_became_of_it(
             f"link set fe-eth1 address {frames.PORT_MAC.hex(':')}",
             "addr add fd00::1/64 dev fe-eth1 nodad",
         )
+        for far in ("far1", "far2"):  # what these ends say to each other is no packet of ours
+            quiet = Path(f"/proc/sys/net/ipv6/conf/{far}/disable_ipv6")
+            rig.namespace.run(quiet.write_text, "1")
 
     async def scenario(session: Session) -> None:
         hop6 = replace(HOP2, id=6, gateway="fe80::6")

@@ -91,6 +91,9 @@ class CeConfig:
     """Silence after which the association with another CE is over; after half of it the FEs are
     asked whether it lives. Best as FEPO.CEHDI: they have looked before that is over."""
     tml: Literal["auto", "sctp", "usrsctp", "usrsctp-udp", "tcp"] = "auto"
+    strict: bool = True
+    """Messages on another channel, or with another PPID or priority than RFC 5811 has them, are
+    refused; False: tolerated."""
     journal: str = ""
     api_socket: str = ""
     """Path of the Unix socket of the local HTTP API; empty: none."""

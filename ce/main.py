@@ -45,7 +45,9 @@ async def start_ce(config: CeConfig, closing: AsyncExitStack, guard: Guard | Non
         if taps is not None:
             taps.carry_out(effect)
 
-    driver = Driver(core, tml, own_id=config.id, journal=journal, packets=packets)
+    driver = Driver(
+        core, tml, own_id=config.id, journal=journal, packets=packets, strict=config.strict
+    )
     await driver.start()
     closing.push_async_callback(driver.close)
     if config.redirect:

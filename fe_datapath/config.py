@@ -85,6 +85,9 @@ class FeConfig:
     backup_retry_ms: int = 500
     """Pause before a lost or unreachable backup is tried again (hot)."""
     tml: TmlName = "auto"
+    strict: bool = True
+    """Messages on another channel, or with another PPID or priority than RFC 5811 has them, are
+    refused; False: tolerated."""
     journal: str = ""
     """Path of the journal file; empty: none."""
     api_socket: str = ""

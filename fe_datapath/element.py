@@ -434,9 +434,9 @@ class ForwardingElement:
         self._notify(self.fepo, event)
 
     def _notify(self, instance: Instance, event: str) -> None:
-        """RFC 7121 section 3.2: events go to all associated CEs. Profile "slides": to the
-        master."""
-        for ce in self.ha.mastership.associated:
+        """RFC 7121 section 3.2: events go to all associated CEs, to the master first (RFC 6984
+        section 4.3). Profile "slides": to the master."""
+        for ce in sorted(self.ha.mastership.associated, key=lambda ce: ce != self.ha.master):
             if self.config.profile == "rfc7121" or ce == self.ha.master:
                 self.ha.send(ce, notification(self.config.id, ce, instance, event))
 

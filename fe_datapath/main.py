@@ -50,7 +50,14 @@ async def start_fe(config: FeConfig, closing: AsyncExitStack) -> Driver:
 
     journal = JournalWriter(config.journal or None, config.name)
     driver = Driver(
-        core, tml, own_id=config.id, journal=journal, program=datapath.apply, packets=packets
+        core,
+        tml,
+        own_id=config.id,
+        journal=journal,
+        program=datapath.apply,
+        packets=packets,
+        strict=config.strict,
+        preferred=lambda: core.ha.master,
     )
     await driver.start()
     closing.push_async_callback(driver.close)

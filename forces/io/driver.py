@@ -83,6 +83,7 @@ class Driver:
         packets: PacketDevice | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         strict: bool = True,
+        preferred: Callable[[], int | None] = lambda: None,
         outbox_limit: int = OUTBOX_LIMIT,
         on_fatal: Callable[[int], None] = os._exit,
     ) -> None:
@@ -94,6 +95,9 @@ class Driver:
         self.failed = False
         self._clock = clock
         self._strict = strict
+        self._preferred = preferred
+        """Whose messages go first: an FE's master (RFC 6984 section 4.3); asked after events."""
+        self._first: int | None = None
         self._outbox_limit = outbox_limit
         self._on_fatal = on_fatal
         self._events: deque[Event] = deque()
@@ -206,6 +210,10 @@ class Driver:
     def _carry_out_all(self, effects: Sequence[Effect], now: int) -> None:
         for effect in effects:
             self._carry_out(effect, now)
+        first = self._preferred()
+        if first != self._first:
+            self._first = first
+            self.tml.prefer(first)
 
     def _carry_out(self, effect: Effect, now: int) -> None:
         match effect:

@@ -2,7 +2,8 @@
 
 RFC 5811 section 4.2 (three associations, the FE dials LP, MP, HP), its A.3 (the loss of one is
 the loss of all), and strict priority on receipt: whatever was read in one turn of the loop is
-delivered HP before MP before LP, and only then is a loss of that turn reported.
+delivered HP before MP before LP, the preferred peer's before everybody else's (RFC 6984 section
+4.3), and only then is a loss of that turn reported.
 
 A back end subclasses `GroupedTml` and `Link`, and reports with `accepted`, `established`,
 `arrived`, `has_room` and `ended`.
@@ -95,6 +96,7 @@ class GroupedTml(ABC):
         self._inbox: tuple[deque[tuple[Group, int, bytes]], ...] = tuple(deque() for _ in Channel)
         self._ending: deque[Group] = deque()
         self._flush_due = False
+        self._first: int | None = None
         self._closed = False
         self._strangers: set[str] = set()
         self._user: TmlUser
@@ -154,6 +156,9 @@ class GroupedTml(ABC):
             group.blocked = True
             self.counters["refused_sends"] += 1
         return taken
+
+    def prefer(self, peer: int | None) -> None:
+        self._first = peer
 
     async def close(self) -> None:
         if self._closed:
@@ -256,18 +261,30 @@ class GroupedTml(ABC):
         return self.config.listen and self.accepted(address, link)
 
     def flush(self) -> None:
-        """Deliver what has come, HP first; then report what has ended."""
+        """Deliver what has come, the preferred peer's first, HP first; then report what has
+        ended. Nobody is kept waiting for another turn."""
         self._flush_due = False
-        for channel in Channel:
-            inbox = self._inbox[channel]
-            while inbox:
-                group, ppid, data = inbox.popleft()
-                if group.stage in (Stage.UP, Stage.ENDING):
-                    self._user.received(group.peer, channel, ppid, data)
+        if self._first is not None and len(self._groups) > 1:
+            self._deliver(self._first)
+        self._deliver(None)
         while self._ending:
             self._report(self._ending[0])
 
     # Inside
+
+    def _deliver(self, only: int | None) -> None:
+        """What has come from this peer, None: from all."""
+        for channel in Channel:
+            inbox = self._inbox[channel]
+            if only is not None and inbox:
+                # the others' stay in their order, and a loss reported meanwhile finds all of them
+                ordered = sorted(inbox, key=lambda entry: entry[0].peer != only)
+                inbox.clear()
+                inbox.extend(ordered)
+            while inbox and only in (None, inbox[0][0].peer):
+                group, ppid, data = inbox.popleft()
+                if group.stage in (Stage.UP, Stage.ENDING):
+                    self._user.received(group.peer, channel, ppid, data)
 
     def _flush_soon(self) -> None:
         if not self._flush_due:

@@ -74,5 +74,9 @@ class Tml(Protocol):
     def send(self, peer: int, channel: Channel, data: bytes) -> bool:
         """False: the queue limit is reached and the message was not taken."""
 
+    def prefer(self, peer: int | None) -> None:
+        """Of what is read in one turn, hand this peer's over first, on all channels; None: all
+        alike. An FE prefers its master (RFC 6984 section 4.3)."""
+
     async def close(self) -> None:
         """Close everything in order (SHUTDOWN / FIN), quickly."""

@@ -23,6 +23,7 @@ from lab.emulated.faults_schedule import Strikes, UndoJournal, heal
 from lab.emulated.forkserver import ForkServer
 from lab.emulated.network import Network
 from lab.emulated.nodes import NetworkElement
+from lab.machine import NO_TRANSPORT_SECURITY
 from topologies.model import Node, Topology
 
 READY_BUDGET_S = 20.0
@@ -109,6 +110,7 @@ class InteractiveLab:
                 for _number, spec in self._undo.outstanding()
             ],
             "folder": str(self._claim.nodes),
+            "security": NO_TRANSPORT_SECURITY,
         }
 
     def _describe(self, node: Node) -> dict[str, Any]:

@@ -45,5 +45,6 @@ def _print(status: dict[str, Any]) -> None:
     console.print(table)
     for fault in status["faults"]:
         console.print(f"fault: {fault['kind']} of {fault['target']}")
+    console.print(status["security"])
     for line in status["missing"]:
         console.print(f"not ready: {line}")

@@ -241,6 +241,15 @@ def test_rfc7121_3_2_events_the_master_subscribed_to_go_to_all_associated_ces() 
     assert events(made, start) == [(ce, (60, 1), 1) for ce in (CE1, CE2, CE3)]
 
 
+def test_rfc6984_4_3_an_event_goes_to_the_master_first() -> None:
+    made = associated()
+    made.config(subscribe())
+    made.config(set_value("FEPO", "CEID", value=CE3))
+    start = len(made.log)
+    made.link(1, up=False)
+    assert events(made, start) == [(ce, (60, 1), 2) for ce in (CE3, CE1, CE2)]
+
+
 # CEFTI, policies, FEState
 
 
@@ -352,8 +361,9 @@ def test_rfc7121_3_2_set_ceid_hot_changes_the_master_in_the_same_instant() -> No
     start = len(made.log)
     made.config(set_value("FEPO", "CEID", value=CE2))
     assert made.statuses() == ["Associated", "IsMaster", "Associated"]
-    assert [e[:2] for e in events(made, start)] == [(ce, DOWN) for ce in (CE1, CE2, CE3)] + [
-        (ce, CHANGED) for ce in (CE1, CE2, CE3)
+    to = (CE2, CE1, CE3)  # the master first (RFC 6984 section 4.3)
+    assert [e[:2] for e in events(made, start)] == [(ce, DOWN) for ce in to] + [
+        (ce, CHANGED) for ce in to
     ]
     assert made.config(set_hop(5, hop()), ce=CE1) is None
     assert codes(made.config(set_hop(5, hop()), ce=CE2)) == [C.SUCCESS]

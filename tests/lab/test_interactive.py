@@ -107,6 +107,8 @@ def test_status_tells_nodes_processes_and_masters(lab: Lab) -> None:
     table = lab.verb("status")
     assert table.returncode == 0
     assert "fe4" in table.stdout
+    for said in (status["security"], table.stdout):
+        assert "no transport security" in said
 
 
 def test_exec_runs_in_the_node_with_our_input_output_and_exit_code(lab: Lab) -> None:

@@ -68,6 +68,9 @@ class FakeTml:
             self.sent.append((peer, channel, data))
         return self.open
 
+    def prefer(self, peer: int | None) -> None:
+        self.calls.append(("prefer", peer))
+
     async def close(self) -> None:
         self.calls.append(("close",))
 

@@ -247,6 +247,18 @@ def test_octets_that_are_no_message_are_a_bad_message(data: bytes) -> None:
     assert isinstance(received(data), BadMessage)
 
 
+def test_rfc6984_4_3_the_transport_learns_whose_messages_go_first_when_that_changes() -> None:
+    async def main() -> None:
+        master: list[int | None] = [None, CE, CE, CE + 1]
+        rig = Rig(preferred=lambda: master[min(len(rig.core.events), 3)])
+        await rig.driver.start()
+        for _ in range(4):
+            rig.driver.inject(PeerUp(CE))
+        assert rig.tml.calls == [("prefer", CE), ("prefer", CE + 1)]
+
+    run(main())
+
+
 # Sending
 
 

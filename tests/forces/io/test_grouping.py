@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ import pytest
 from forces.channels import Channel
 from forces.events import LossCause
 from forces.io import grouping
+from forces.io.tml import TmlConfig
+from forces.io.tml_memory import MemoryNetwork, MemoryTml
 from forces.io.usrsctp_stack import stack
-from tests.forces.io.tmlkit import CE, FE, Pair, message, never, run, until, why_not
+from tests.forces.io.tmlkit import CE, FE, Pair, Recorder, message, never, run, until, why_not
 
 
 async def raw_channel(pair: Pair, channel: Channel) -> asyncio.StreamWriter:
@@ -143,5 +146,40 @@ def test_a_hundred_reconnections_leave_nothing_behind() -> None:
         assert not pair.fe_user.all("lost")
         await pair.close()
         assert len(stack().associations) == before
+
+    run(main())
+
+
+@pytest.mark.parametrize("preferred", [None, CE, CE + 1])
+def test_rfc6984_4_3_of_one_turn_the_masters_messages_come_first_on_all_channels(
+    preferred: int | None,
+) -> None:
+    async def main() -> None:
+        network, config = MemoryNetwork(), TmlConfig("10.0.0.1", {}, listen=True)
+        addresses = {CE: "10.0.0.1", CE + 1: "10.0.0.2"}
+        fe = MemoryTml(network, replace(config, local_address="10.0.1.1", peers=addresses))
+        ces = [
+            MemoryTml(network, replace(config, local_address=address, peers={FE: "10.0.1.1"}))
+            for address in addresses.values()
+        ]
+        user = Recorder()
+        await fe.start(user)
+        for ce, peer in zip(ces, addresses, strict=True):
+            await ce.start(Recorder())
+            fe.connect(peer)
+        await until(lambda: len(user.all("up")) == 2)
+        fe.prefer(preferred)
+        for fill in range(2):
+            for channel in (Channel.LP, Channel.MP, Channel.HP):
+                for ce in ces:
+                    ce.send(FE, channel, message(24, fill))
+        await until(lambda: len(user.all("received")) == 12)
+        got = [(call[1], call[2], call[4][-1]) for call in user.all("received")]
+        if preferred is None:
+            assert [channel for _, channel, _ in got] == [c for c in Channel for _ in range(4)]
+        else:
+            assert got == sorted(got, key=lambda one: (one[0] != preferred, one[1], one[2]))
+        for tml in (fe, *ces):
+            await tml.close()
 
     run(main())

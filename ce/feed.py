@@ -107,6 +107,9 @@ class Feed:
             # there: then the FE gets another change in its place, and that will show.
             self.done = True
             return
+        # What is in the way is behind now: small changes (a beacon's) must not be read one by one,
+        # or an FE that gets one every few ms is never caught up with.
+        self._entries = min(ENTRIES, self._entries * 2)
         self._follow(state, position.generation)
         if replica.generation < position.generation:
             self._step(now)  # there is more: the rows that came with it are ahead of the others

@@ -31,6 +31,7 @@ METRICS = (
     "data_outage_ms",
     "disruptions",
     "false_alarms",
+    "beats_missed",
 )
 """Each has the attributes of `STATISTICS`."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from experiments.expectations import METRICS, SETTINGS, CellFigures, Checked, evaluate
 from experiments.measures.failover import Failover
+from experiments.measures.path import STEPS
 from experiments.measures.verdict import Outcome
 from experiments.plan import Cell, Plan
 from experiments.statistics import Summary, loss_upper_bound, summarise
@@ -39,6 +40,7 @@ COLUMNS = (
     "disruptions",
     "detected_by",
     "false_alarms",
+    "beats_missed",
 )
 
 
@@ -85,6 +87,7 @@ def metric_values(outcome: Outcome) -> dict[str, float | None]:
         "data_outage_ms": outcome.data_outage_ms,
         "disruptions": float(outcome.disruptions),
         "false_alarms": float(outcome.false_alarms),
+        "beats_missed": None if outcome.beats_missed is None else float(outcome.beats_missed),
     }
 
 
@@ -169,6 +172,7 @@ def row(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         "disruptions": outcome.disruptions,
         "detected_by": outcome.detected_by,
         "false_alarms": outcome.false_alarms,
+        "beats_missed": outcome.beats_missed,
     } | {name: _rounded(figures[name]) for name in COLUMNS if name.endswith("_ms")}
 
 
@@ -228,10 +232,16 @@ def _detail(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         "per_fe": {
             failover.fe: _fe_detail(failover)
             | {"control_outage_ms": gaps[failover.fe].outage_ms if failover.fe in gaps else None}
+            | _steps(outcome, failover.fe)
             for failover in outcome.failovers
         },
         "per_flow": [asdict(figures) for figures in outcome.probes],
     }
+
+
+def _steps(outcome: Outcome, fe: str) -> dict[str, Any]:
+    path = outcome.paths.get(fe)
+    return {"steps_ms": dict(zip(STEPS, path.steps_ms, strict=True))} if path else {}
 
 
 def _fe_detail(failover: Failover) -> dict[str, Any]:

@@ -196,6 +196,7 @@ class HighAvailability:
             return
         self._poked_ns, self._looking = now, ce
         self._heard = link.statistics.recv_packets
+        self.context.journal("look", ce=self.context.name(ce), asker=self.context.name(asker))
         self.send(ce, link.heartbeat())
         self._look_until(link, LOOK_MIN_MS)
 

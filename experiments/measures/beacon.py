@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+NEAR_NS = 1_000_000_000
+"""What a change of master may have to do with a beat that is missing."""
+
 
 @dataclass(frozen=True, slots=True)
 class ControlGap:
@@ -70,3 +73,19 @@ def ownership_changes(beacon: np.ndarray, start_ns: int, end_ns: int) -> int:
     at, owner = changes(beacon)
     inside = owner[(at >= start_ns) & (at <= end_ns)]
     return int(np.count_nonzero(np.diff(inside.astype(np.int8))))
+
+
+def beats_missed(beacon: np.ndarray, gap: ControlGap, beacon_ms: float) -> int:
+    """Beats around a change of master that were due and did not come: numbers that are left out in
+    what each of the two masters sent within a second of the change, and whole intervals between
+    the last beat of the one and the first of the other. A beat that is late by less than half an
+    interval is not missed."""
+    silent = max(0, round(gap.outage_ms / beacon_ms) - 1)
+    added = beacon[beacon["added"] == 1]
+    near = added[np.abs(added["at_ns"] - gap.first_ns) <= NEAR_NS]
+    skipped = 0
+    for owner in {gap.old, gap.new}:
+        numbers = near["destination"][(near["destination"] >> 15) & 3 == owner] & 0x7FFF
+        steps = np.diff(numbers.astype(np.int64)) % 0x8000
+        skipped += int(np.sum(np.maximum(steps - 1, 0)))
+    return silent + skipped

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from experiments.measures.beacon import ControlGap, control_gap
+from experiments.measures.beacon import ControlGap, beats_missed, control_gap
 from experiments.measures.failover import (
     Failover,
     failovers,
@@ -16,6 +16,8 @@ from experiments.measures.failover import (
 )
 from experiments.measures.invariants import violations
 from experiments.measures.meter import meter_faults
+from experiments.measures.path import Path as FailoverPath
+from experiments.measures.path import paths
 from experiments.measures.probe import ProbeFigures, measure
 from experiments.measures.records import (
     MASTER_FAULTS,
@@ -46,6 +48,10 @@ class Outcome:
     """The transport that was really used."""
     false_alarms: int = 0
     """Masters that FEs declared lost while nothing was broken yet."""
+    beats_missed: int | None = None
+    """Beats of the beacon that were due around the change of master, all FEs together."""
+    paths: Mapping[str, FailoverPath] = field(default_factory=dict)
+    """FE -> where the time from the fault to the first change went."""
 
     @property
     def control_outage_ms(self) -> float | None:
@@ -133,6 +139,8 @@ def measure_trial(trial: Trial) -> Outcome:
         probes,
         _transport(trial),
         _false_alarms(trial),
+        _beats_missed(trial, gaps),
+        paths(trial, found, gaps),
     )
 
 
@@ -230,6 +238,13 @@ def _false_alarms(trial: Trial) -> int:
     struck = [f.before_ns for f in about.faults if f.spec.kind in MASTER_FAULTS]
     until = min(struck, default=trial.observed_until_ns)
     return sum(e.node in about.fes and about.start_ns <= e.t < until for e in trial.of("detect"))
+
+
+def _beats_missed(trial: Trial, gaps: Mapping[str, ControlGap]) -> int | None:
+    beacon_ms = trial.description.settings.beacon_ms
+    if not gaps or not beacon_ms:
+        return None
+    return sum(beats_missed(trial.beacons[fe], gap, beacon_ms) for fe, gap in gaps.items())
 
 
 def _transport(trial: Trial) -> str:

@@ -10,8 +10,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from experiments import folders, ladders
+from experiments.measures.path import STEP_NAMES, STEPS
 from experiments.measures.records import read_trial
-from experiments.report import dtimes, ladder, lifelines, loss, outages, style, sweep
+from experiments.report import dtimes, ladder, lifelines, loss, outages, path, style, sweep
 from experiments.results import CellResult, measured
 from experiments.runner import trial_folder
 from experiments.statistics import Summary
@@ -27,6 +28,7 @@ TITLES = {
     "loss": "What the data plane noticed",
     "outages": "Every trial",
     "sweep": "What the setting changes",
+    "path": "Where each millisecond went",
     "ladder": "One failover, message by message",
 }
 EXPLANATIONS = {
@@ -35,15 +37,20 @@ EXPLANATIONS = {
     "outages": outages.EXPLANATION,
     "ladder": ladder.EXPLANATION,
     "sweep": sweep.EXPLANATION,
+    "path": path.EXPLANATION,
 }
+
+
+def asked(finished: Finished) -> tuple[str, ...]:
+    """The figures that the scenario asked for."""
+    return tuple(finished.manifest.get("figures") or ALL_FIGURES)
 
 
 def write_report(finished: Finished) -> Path:
     """Draw the figures that the scenario asked for, and the page around them."""
-    asked = finished.manifest.get("figures") or ALL_FIGURES
     pictures = []
     with style.looks():
-        for name in asked:
+        for name in asked(finished):
             figure = _figure(name, finished)
             if figure is not None:
                 uri = style.save(figure, finished.folder / "figures" / name)
@@ -58,10 +65,10 @@ def write_report(finished: Finished) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    path = finished.folder / "report.html"
+    target = finished.folder / "report.html"
     page = environment.get_template("report.html.j2")
-    folders.write_text(path, page.render(_values(finished, pictures)))
-    return path
+    folders.write_text(target, page.render(_values(finished, pictures)))
+    return target
 
 
 def _broken(finished: Finished) -> list[dict[str, str]]:
@@ -92,6 +99,8 @@ def _figure(name: str, finished: Finished) -> Figure | None:
         case "sweep":
             axes = finished.manifest.get("sweep")
             return sweep.draw(axes, finished.cells, finished.outcomes) if axes else None
+        case "path":
+            return path.draw(finished.cells, finished.outcomes)
         case "ladder":
             return ladder.draw(finished.folder, finished.cells, finished.outcomes)
     raise ValueError(f"no figure {name!r}")
@@ -109,6 +118,9 @@ def _values(finished: Finished, pictures: list[dict[str, str]]) -> dict[str, Any
         "state": manifest.get("state", ""),
         "started": manifest.get("started", ""),
         "pictures": pictures,
+        "steps": list(STEP_NAMES.values()) if "path" in asked(finished) else [],
+        "step_heads": [STEP_NAMES[step].partition(":")[0] for step in STEPS],
+        "step_rows": path.rows(finished.cells, finished.outcomes),
         "rows": [_row(cell) for cell in finished.cells],
         "reasons": [(c.cell.name, reason) for c in finished.cells for reason in c.reasons],
         "expectations": finished.expectations,

@@ -26,6 +26,8 @@ EXPLANATION = (
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8C564B")
 WIDE = 20.0
 """A range of x beyond this ratio is drawn logarithmically."""
+VERY_WIDE = 100.0
+"""The same for y."""
 MIN_FIT = 3
 
 COLD_ROUND_TRIPS = 3 * 2 + 1
@@ -107,11 +109,24 @@ def _panel(
     if wide:
         axes.set_xscale("symlog", linthresh=max(min((x for x in xs if x > 0), default=1.0), 1e-9))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.set_ylim(bottom=0)
+    _height(axes, [value for cell in cells if (value := _median(cell, measure)) is not None])
     axes.set_ylabel(measure.replace("_ms", " (ms)").replace("_", " "))
     axes.grid(axis="y")
     if series:
         axes.legend(fontsize=8.5)
+
+
+def _median(cell: CellResult, measure: str) -> float | None:
+    return cell.metrics[measure].median if measure in cell.metrics else None
+
+
+def _height(axes: Axes, medians: Sequence[float]) -> None:
+    """From 0; where the figures differ by orders of magnitude, logarithmic above the smallest."""
+    above = [value for value in medians if value > 0]
+    if above and max(above) / min(above) > VERY_WIDE:
+        axes.set_yscale("symlog", linthresh=min(above))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    axes.set_ylim(bottom=0)
 
 
 def _values(cell: CellResult, measure: str, outcomes: Sequence[Outcome]) -> list[float]:

@@ -145,7 +145,7 @@ def test_a_product_names_its_cells(write: Write) -> None:
             "data_lost.max", "data_lots.max",
             "mine.yaml:15: expect[0]: unknown figure 'data_lots' (known: dtime1_ms, dtime2_ms, "
             "dtime3_ms, failover_ms, control_outage_ms, first_change_ms, data_sent, data_lost, "
-            "data_outage_ms, disruptions, false_alarms)",
+            "data_outage_ms, disruptions, false_alarms, beats_missed)",
         ),
         ("name: hot,", "name: cold,", "mine.yaml:13: cells[1].name: a second cell 'cold'"),
         ("mode: hot, ", "", "mine.yaml:13: cells[1]: mode is missing"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.measures.path import STEPS
 from tests.experiments.conftest import Make
 from tests.experiments.synthetic import Knobs
 
@@ -356,6 +357,50 @@ def test_a_master_declared_lost_without_a_fault_is_a_false_alarm(make: Make) -> 
 
     assert make(Knobs()).false_alarms == 0
     assert make(Knobs(), change=alarm).false_alarms == 1
+
+
+def test_a_beat_that_is_due_and_does_not_come_is_missed(make: Make) -> None:
+    """Synthetic beacons beat every 5 ms; the failover takes 35 ms."""
+    outcome = make(Knobs())
+    gaps = outcome.gaps or {}
+    assert gaps
+    expected = sum(round(gap.outage_ms / outcome.description.settings.beacon_ms) - 1
+                   for gap in gaps.values())  # fmt: skip
+    assert expected > 0
+    assert outcome.beats_missed == expected
+
+    def lost_in_the_kernel(folder: Path) -> None:
+        beacon = np.load(folder / "beacon-fe1.npy")
+        seen = np.flatnonzero(beacon["added"] == 1)
+        np.save(folder / "beacon-fe1.npy", np.delete(beacon, seen[len(seen) // 4]))
+
+    assert make(Knobs(), change=lost_in_the_kernel).beats_missed == expected + 1
+
+
+def test_the_steps_of_a_failover_add_up_to_the_time_until_the_first_change(make: Make) -> None:
+    outcome = make(Knobs(dtime1_ms=20, dtime2_ms=6, dtime3_ms=9))
+    assert set(outcome.paths) == {"fe1", "fe2", "fe3", "fe4"}
+    last = max(outcome.paths.values(), key=lambda path: path.total_ms)
+    assert last.total_ms == pytest.approx(outcome.first_change_ms)
+    for fe, path in outcome.paths.items():
+        steps = dict(zip(STEPS, path.steps_ms, strict=True))
+        assert steps["error"] + steps["fr"] + steps["look"] == pytest.approx(20, abs=0.5), fe
+        assert steps["switch"] + steps["check"] == pytest.approx(15, abs=0.5), fe
+
+
+def test_what_the_other_ce_saw_first_is_told_apart_from_the_fes_own_look(make: Make) -> None:
+    def over_fr(folder: Path) -> None:
+        lines = (folder / "fe1.journal.jsonl").read_text().splitlines()
+        detect = next(e for e in map(json.loads, lines) if e["event"] == "detect")["t"]
+        for node, entry in (
+            ("ce2", {"t": detect - 3_000_000, "node": "ce2", "event": "tml_lost", "peer": "ce1"}),
+            ("fe1", {"t": detect - 1_000_000, "node": "fe1", "event": "look", "ce": "ce1"}),
+        ):
+            with (folder / f"{node}.journal.jsonl").open("a") as file:
+                file.write(json.dumps(entry) + "\n")
+
+    path = make(Knobs(dtime1_ms=20), change=over_fr).paths["fe1"]
+    assert path.steps_ms[:3] == pytest.approx((17, 2, 1), abs=0.01)
 
 
 @pytest.mark.parametrize("heal_after_ms", [None, 300.0])

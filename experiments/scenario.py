@@ -41,7 +41,7 @@ FaultKind = Literal[
     "link-loss",
     "link-oneway",
 ]
-FigureName = Literal["dtimes", "loss", "outages", "ladder", "sweep"]
+FigureName = Literal["dtimes", "loss", "outages", "ladder", "sweep", "path"]
 Milliseconds = Annotated[float, Field(ge=0, le=600_000)]
 
 _BOUNDS: Mapping[str, tuple[int, int]] = {
@@ -54,6 +54,7 @@ _BOUNDS: Mapping[str, tuple[int, int]] = {
     "beacon_ms": (0, 1_000),
     "probe_pps": (20, 50_000),
     "ces": (1, 100),
+    "load": (0, 64),
 }
 """Of the numbers in `CellSettings`; the probe's are what its sender can do."""
 

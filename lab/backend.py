@@ -58,6 +58,9 @@ class CellSettings:
     does by itself, and userland's does not (docs/baselines.md)."""
     ces: int | None = None
     """How many of the topology's CEs take part, the first ones; None: all of them."""
+    load: int = 0
+    """Processes beside the lab that compute without end, at SCHED_OTHER, while a trial runs: as
+    many as the machine has cores leave none of them idle."""
     impair: str = "none"
     """Name of the set of impairments, as the scenario has it."""
     impairments: tuple[Impairment, ...] = ()

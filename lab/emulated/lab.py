@@ -149,7 +149,9 @@ class EmulatedLab:
         # A collection in the middle of a strike would show in its stamps.
         gc.collect()
         gc.disable()
+        burners: list[Proc] = []
         try:
+            burners += self._start_burners(element.settings.load, folder)
             system = self._system
             trial = Trial(element, folder, calibrate_ms, observe_ms, system.record_tables)
             instruments = Instruments(
@@ -166,6 +168,8 @@ class EmulatedLab:
             return records
         finally:
             gc.enable()
+            for burner in burners:
+                burner.stop()
             self._end_element()
 
     def environment(self) -> Mapping[str, Any]:
@@ -186,6 +190,18 @@ class EmulatedLab:
             self._sleepers.clear()
             self._forkserver.stop()
             self._network.stop()
+
+    def _start_burners(self, count: int, folder: Path) -> list[Proc]:
+        return [
+            self._forkserver.spawn(
+                self._network.control_switch_node,
+                "lab.emulated.burner:run",
+                {},
+                log=folder / "burner.log",
+                name=f"burner {number}",
+            )
+            for number in range(count)
+        ]
 
     def _start_sleepers(self, run_folder: Path) -> None:
         run_folder.mkdir(parents=True, exist_ok=True)

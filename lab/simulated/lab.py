@@ -40,6 +40,8 @@ def lacking(topology: Topology, settings: CellSettings, specs: tuple[FaultSpec, 
     try:
         if settings.system != "forces":
             raise LabError(f"system {settings.system} cannot be simulated: it has no core of ours")
+        if settings.load:
+            raise LabError("a load on the machine cannot be simulated: virtual time has no cores")
         ne = NetworkElement(topology, settings, World(0))
         for spec in specs:
             check(ne, spec)

@@ -35,6 +35,7 @@ from fe_datapath.datapath import (
 from fe_datapath.linux import sysctl
 from fe_datapath.linux.claim import claim
 from fe_datapath.linux.counters import read_counters
+from fe_datapath.linux.ledger import Ledger
 from fe_datapath.linux.noroute import NoRoute
 from fe_datapath.linux.ports import Ports
 from fe_datapath.linux.programmer import Programmer
@@ -43,6 +44,8 @@ from fe_datapath.linux.redirect import PacketPorts
 
 AT_ONCE = 8
 """Changes, at most, that are carried out in the event loop's thread."""
+MAY_BE_ENTERED = 2500
+"""Routes, at most, that the ledger may enter in that thread: 1 ms."""
 
 T = TypeVar("T")
 
@@ -111,8 +114,12 @@ class LinuxDatapath:
         """`apply` without giving way to anything else; None, and nothing done, if it would take
         long or has to wait for what is under way."""
         running = self._started()
-        if running.idle and len(changes) <= AT_ONCE and all(map(_is_small, changes)):
-            return running.programmer.apply(changes, stop_on_failure)
+        if running.idle and len(changes) <= AT_ONCE:
+            ledger = running.programmer.ledger
+            routes = sum(isinstance(change, SetRoute | DelRoute) for change in changes)
+            asks = routes > 1 and ledger.waiting_rows > MAY_BE_ENTERED  # if one is refused
+            if not asks and all(_is_small(change, ledger) for change in changes):
+                return running.programmer.apply(changes, stop_on_failure)
         return None
 
     async def apply(self, changes: Sequence[Change], stop_on_failure: bool) -> Sequence[Failure]:
@@ -158,12 +165,20 @@ class LinuxDatapath:
         return self._running
 
 
-def _is_small(change: Change) -> bool:
-    """Takes the kernel some 10 us, however many routes there are. For an IPv6 next hop it walks
-    them all, and so it does when a next hop, a port or forwarding goes."""
-    if isinstance(change, SetNextHop):
-        return ":" not in change.gateway
-    return isinstance(change, SetRoute | DelRoute | SetNextHopGroup)
+def _is_small(change: Change, ledger: Ledger) -> bool:
+    """Takes the kernel some 10 us, and the ledger no more, however many routes there are. For an
+    IPv6 next hop, or a group of them, the kernel walks all routes, and so it does when a next hop,
+    a port or forwarding goes; for one that comes back after a loss, the ledger does."""
+    match change:
+        case SetRoute() | DelRoute():
+            return True
+        case SetNextHop():
+            return ":" not in change.gateway and change.id not in ledger.lost
+        case SetNextHopGroup():
+            hops = [ledger.nexthops.get(hop) for hop, _ in change.members]
+            six = any(hop is not None and ":" in hop[1] for hop in hops)
+            return not six and change.id not in ledger.lost
+    return False
 
 
 class _Running:

@@ -9,6 +9,7 @@ so only by the link event.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
 from fe_datapath.datapath import (
@@ -21,10 +22,8 @@ from fe_datapath.datapath import (
 )
 
 RouteKey = tuple[bytes, int]
-WAITING_ROWS = 1 << 20
-"""Some 20 MB of prefixes, or a large table once."""
-WAITING_CHANGES = 1 << 16
-"""Likewise, where they come one by one."""
+WAITING_ROWS = 1 << 17
+"""A large table once. Whoever asks waits 50 ms for them."""
 
 
 class Ledger:
@@ -40,33 +39,38 @@ class Ledger:
         """Routes over a lost next hop stay in here, and do not count, until it is set again: what
         has to be quick is the repair after the loss."""
 
-        self._waiting: list[Sequence[SetRoute | DelRoute] | SetRoutes | DelRoutes] = []
+        self._waiting: deque[Sequence[SetRoute | DelRoute] | SetRoutes | DelRoutes] = deque()
         """What has been carried out and is not entered yet, in order: nobody has asked."""
-        self._rows = 0
+        self.waiting_rows = 0
         """Of what waits."""
 
     @property
     def _routes(self) -> dict[RouteKey, int]:
-        waiting, self._waiting, self._rows = self._waiting, [], 0
-        for changes in waiting:
-            if isinstance(changes, SetRoutes | DelRoutes):
-                self._enter_bulk(changes)
-            else:
-                self._enter(changes)
+        while self._waiting:
+            self._enter_oldest()
         return self._entered
 
     @_routes.setter
     def _routes(self, routes: dict[RouteKey, int]) -> None:
         self._waiting.clear()
-        self._rows = 0
+        self.waiting_rows = 0
         self._entered = routes
 
     def _wait(self, changes: Sequence[SetRoute | DelRoute] | SetRoutes | DelRoutes) -> None:
-        """Entering takes 0.4 us a route, and a Config that sets many of them would wait for it."""
+        """Entering takes 0.4 us a route, and a Config that sets many of them would wait for it.
+        Over the limit the oldest go in, about as many as have come: never all of them at once."""
         self._waiting.append(changes)
-        self._rows += len(changes)
-        if self._rows > WAITING_ROWS or len(self._waiting) > WAITING_CHANGES:
-            _ = self._routes
+        self.waiting_rows += len(changes)
+        while self.waiting_rows > WAITING_ROWS:
+            self._enter_oldest()
+
+    def _enter_oldest(self) -> None:
+        changes = self._waiting.popleft()
+        self.waiting_rows -= len(changes)
+        if isinstance(changes, SetRoutes | DelRoutes):
+            self._enter_bulk(changes)
+        else:
+            self._enter(changes)
 
     def route(self, key: RouteKey) -> int | None:
         """The route's next hop."""

@@ -19,8 +19,10 @@ from fe_datapath.datapath import (
     Found,
     SetForwarding,
     SetNextHop,
+    SetNextHopGroup,
     SetPort,
     SetRoute,
+    columns,
 )
 from fe_datapath.linux import reading
 from fe_datapath.linux.datapath import LinuxDatapath
@@ -289,6 +291,34 @@ def chain() -> Iterator[Chain]:
     made = Chain()
     yield made
     made.close()
+
+
+def test_only_what_stays_small_is_done_in_the_event_loop(kernel: KernelRig) -> None:
+    """However many routes there are: heartbeats wait for it."""
+
+    async def scenario(session: Session) -> None:
+        datapath = session.datapath
+        assert isinstance(datapath, LinuxDatapath)
+        six = SetNextHop(6, 1, "fe80::2")
+        group, group6 = SetNextHopGroup(100, ((1, 1),), 2), SetNextHopGroup(106, ((6, 1),))
+        await done(session, HOP1, HOP2, six, group, group6)
+        for small in (HOP1, group, SetRoute(NET, 24, 1), DelRoute(NET, 24)):
+            assert datapath.apply_at_once([small], True) == []
+        for large in (six, group6, DelNextHop(100), SetPort(1, mtu=1500), SetForwarding(True)):
+            assert datapath.apply_at_once([large], True) is None
+        await session.cut(1)
+        assert datapath.apply_at_once([SetNextHopGroup(100, ((2, 1),))], True) == []
+        await session.mend(1)
+        assert datapath.apply_at_once([HOP1], True) is None, "its routes have to be forgotten"
+        await done(session, HOP1)
+        assert datapath.apply_at_once([HOP1, group], True) == []
+        await done(session, *nets(3000, 1))
+        routes = [change for change in nets(3000, 1) if isinstance(change, SetRoute)]
+        await done(session, columns(routes, 4))
+        assert datapath.apply_at_once(nets(2, 1), True) is None, "one of them may be refused"
+        assert datapath.apply_at_once(nets(1, 1), True) == []
+
+    kernel.play(scenario)
 
 
 def test_no_packet_is_lost_while_routes_are_set_again_and_next_hops_replaced(chain: Chain) -> None:

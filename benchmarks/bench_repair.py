@@ -6,8 +6,8 @@ An FE process gets its routes over one group, a primary and a backup (class ECMP
 then goes away for good. Then the far end of the primary's port goes down, again and again. A
 netlink listener that shares no code path with the FE stamps the kernel's word of the lost carrier,
 and the kernel's word of the group that the FE put in its place; a probe of 5,000 packets a second
-goes over the group meanwhile, and what it loses is counted at the far end. JSON lines as of
-bench_datapath; the reference is the bound.
+goes over the group meanwhile, and what it loses is counted at the far end. At last both ports are
+cut, to see that the probe can lose. JSON lines as of bench_datapath; the reference is the bound.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ GROUP = 9
 PPS = 5000
 BOUND_S = 0.002
 SETTLE_S = 0.05
+DARK_S = 0.1
 BUDGET_S = 20.0
 _LINKS, _NEXTHOPS = 1, 1 << 31
 _IFF_LOWER_UP = 1 << 16
@@ -267,6 +268,9 @@ def measure(cuts: int, count: int, folder: Path) -> bool:
             probe.start()
             stamps = [cut_and_mend(listener, keeper) for _ in range(cuts)]
             time.sleep(SETTLE_S)
+            dark_from = time.monotonic_ns()
+            far(keeper, "link set far2 down", "link set far1 down")
+            time.sleep(DARK_S)
         finally:
             probe.ended = True
             fe.terminate()
@@ -274,7 +278,9 @@ def measure(cuts: int, count: int, folder: Path) -> bool:
             receiver.communicate(timeout=10)
         probe.join()
     heard = {number for (number,) in struct.iter_unpack("!I", (folder / "heard").read_bytes())}
-    lost = [at for number, at in enumerate(probe.sent_ns) if number not in heard]
+    missing = [at for number, at in enumerate(probe.sent_ns) if number not in heard]
+    lost = [at for at in missing if at < dark_from]
+    assert len(missing) - len(lost) > DARK_S * PPS / 2, "the probe sees no loss where there is one"
     took = [max(0, repaired - down) / 1e9 for down, repaired in stamps]
     losses = [sum(abs(at - down) < 10**8 for at in lost) / PPS for down, _ in stamps]
     assert len(heard) > len(probe.sent_ns) / 2, "the probe does not get through at all"
@@ -283,6 +289,7 @@ def measure(cuts: int, count: int, folder: Path) -> bool:
         "name": "repair.detail",
         "cuts": cuts,
         "sent": len(probe.sent_ns),
+        "lost_with_both_ports_cut": len(missing) - len(lost),
         "lost": len(lost),
         "lost_far_from_any_cut": len(lost) - round(sum(losses) * PPS),
         "took_ms": [round(value * 1e3, 3) for value in (statistics.median(took), max(took))],

@@ -15,7 +15,7 @@ from typing import Any
 
 from fe_datapath.edited import constrained, edited
 from fe_datapath.inbulk import carried_out
-from fe_datapath.lfbs.instance import MISSING, Instance
+from fe_datapath.lfbs.instance import MISSING, EventState, Instance
 from fe_datapath.responses import NOT_DONE, RESPONSE_TO
 from fe_datapath.store import PlainTable, Store, in_range, key_row, walk, wrong_selector
 from fe_datapath.transaction import OneByOne, Transaction
@@ -26,6 +26,8 @@ from forces.model import ArrayType, StructType, Target
 from forces.paths import ExtendedResult, FullData, KeyInfo, PathData, Result, SparseData, TableRange
 from forces.runs import MIN_RUN, PathRun
 
+REGISTRATION = 2
+"""Property of an event: the subscription (RFC 5812 section 4.8.5)."""
 MAX_EDITS = 65_536
 """Of one Config. A message of 262,140 octets has room for fewer PATH-DATAs than this."""
 
@@ -56,7 +58,7 @@ class Edits:
         """Number of a failed edit -> what was wrong, for EXTENDEDRESULTs."""
         self.first = 0
         """Number of this message's first edit."""
-        self._registrations: list[tuple[Instance, int, bool]] = []
+        self._registrations: list[tuple[Instance, int, EventState]] = []
         """Event registrations: instance, event, what it was before."""
         self.keyed: dict[int, tuple[int, ...]] = {}
         """id() of a PATH-DATA with a key -> its path with the row that the key has selected."""
@@ -122,7 +124,7 @@ class Edits:
         """Nothing has happened, but the codes say what would have."""
         self.transaction.undo()
         for instance, event, before in reversed(self._registrations):
-            _register(instance, event, before)
+            instance.set_event_state(event, before)
         self._registrations.clear()
 
     def reverse(self, other: Edits) -> None:
@@ -131,8 +133,8 @@ class Edits:
         for instance, name, index, old in other.transaction.backwards():
             self.transaction.put(instance, name, index, old)
         for instance, event, before in reversed(other._registrations):
-            self._registrations.append((instance, event, event in instance.registered))
-            _register(instance, event, before)
+            self._registrations.append((instance, event, instance.event_state(event)))
+            instance.set_event_state(event, before)
 
     def take_back_all(self) -> None:
         """Nothing has happened: edits that did not fail themselves say so."""
@@ -392,10 +394,10 @@ class Edits:
         return True
 
     def _set_property(self, instance: Instance, ids: tuple[int, ...], path: PathData) -> None:
-        """Subscriptions. The path is an event's (then the contents are the registration, or the
-        properties as SPARSEDATA), or goes on with a property's ID."""
+        """Subscriptions and filters. The path is an event's (then the contents are the
+        registration, or the properties as SPARSEDATA), or goes on with a property's ID."""
         properties = self.store.library.event_property_type
-        prop = 2
+        prop = REGISTRATION
         if len(ids) == 3:
             prop = ids[2]
             ids = ids[:2]
@@ -416,19 +418,19 @@ class Edits:
             field = properties.by_id(number)
             if field is None:
                 raise ProtocolError(ResultCode.COMPONENT_DOES_NOT_EXIST, f"property {number}")
-            if number != 2:
+            if number != REGISTRATION and field.name not in instance.event_filters:
                 raise ProtocolError(ResultCode.NOT_SUPPORTED, f"property {field.name}")
-            on = bool(field.type.unpack(octets))
+            value = field.type.unpack(octets)
             for event in events:
-                self._registrations.append((instance, event, event in instance.registered))
-                _register(instance, event, on)
-
-
-def _register(instance: Instance, event: int, on: bool) -> None:
-    if on:
-        instance.registered.add(event)
-    else:
-        instance.registered.discard(event)
+                before = instance.event_state(event)
+                self._registrations.append((instance, event, before))
+                on, filters = before
+                if number == REGISTRATION:
+                    on = bool(value)
+                else:
+                    filters = {name: x for name, x in filters.items() if name != field.name}
+                    filters |= {field.name: value} if value else {}
+                instance.set_event_state(event, (on, filters))
 
 
 def _below(instance: Instance, target: Target) -> Any:

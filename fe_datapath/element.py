@@ -378,8 +378,8 @@ class ForwardingElement:
                 self.unicast.port_lost(event.port, plan)
             self._program(plan.result()[0])  # the repair, before any event goes out
         for name, title in PORT_EVENTS.items():
-            subscribed = phy.cls.event(title).id in phy.registered
-            if subscribed and phy.read(name) != before[name]:
+            event_def = phy.cls.event(title)
+            if phy.has_due(event_def, before[name], phy.read(name), self.context.now):
                 self._notify(phy, title)
 
     # What the associations need of the FE
@@ -426,7 +426,7 @@ class ForwardingElement:
         self.sync.begin(self.context.now)
         self.fe_object.state = FeState.OperDisable
         for instance in self.store.instances.values():
-            instance.registered.clear()
+            instance.forget_events()
         self.fe_object.by_grace = False
         self._program((SetForwarding(False), *self.restart.discard(), *held.deletions()))
 

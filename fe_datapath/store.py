@@ -355,6 +355,7 @@ def event_property(store: Store, instance: Instance, ids: tuple[int, ...]) -> by
     values = dict(kind.default())
     values["accessibility"] = 3
     values[registration(kind)] = int(event.id in instance.registered)
+    values.update(instance.filters.get(event.id, {}))
     return field.type.pack(values[field.name]) if field is not None else kind.pack(values)
 
 

@@ -134,6 +134,7 @@ class PortInstance(Instance):
 
 class EtherPhyCop(PortInstance):
     class_name = "EtherPHYCop"
+    event_filters = frozenset({"eventHysteresis", "eventCount", "eventInterval"})
 
     def read(self, name: str) -> Any:
         state = self.port.state

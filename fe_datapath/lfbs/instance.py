@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fe_datapath.lfbs.plan import Plan
 from forces.errors import ProtocolError, ResultCode
-from forces.model import LfbClass
+from forces.model import EventDef, EventFilter, LfbClass
 from forces.runs import PathRun
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ Changes = Mapping[str, Mapping[int | None, tuple[Any, Any, int]]]
 number of the edit that did it)."""
 
 
+EventProperties = Mapping[str, int]
+"""eventHysteresis, eventCount and eventInterval (ms) by name, where they are not 0."""
+EventState = tuple[bool, EventProperties]
+
 Free = Callable[[list[int]], bool]
 """Whether the Config under way has touched none of these rows yet."""
 
@@ -39,6 +43,8 @@ Free = Callable[[list[int]], bool]
 class Instance:
     """Holds its values itself. A family overrides what comes from elsewhere."""
 
+    event_filters: frozenset[str] = frozenset()
+    """Properties by which a CE can thin out this instance's events (RFC 5812 section 4.8.5.1)."""
     fixed: frozenset[str] = frozenset()
     """Components that the class lets a CE write, but this FE does not."""
     unsupported: frozenset[str] = frozenset()
@@ -53,6 +59,9 @@ class Instance:
         self.values: dict[str, Any] = {c.name: c.initial() for c in cls.components.values()}
         self.registered: set[int] = set()
         """Event IDs that a CE has subscribed to (RFC 5812 section 4.8.5)."""
+        self.filters: dict[int, EventProperties] = {}
+        """Event ID -> what a CE has set beside the subscription."""
+        self._filtering: dict[int, EventFilter] = {}
 
     def read(self, name: str) -> Any:
         """The component's present value. Raises ProtocolError for what every class has by
@@ -61,6 +70,34 @@ class Instance:
             return self.values[name]
         except KeyError:
             raise ProtocolError(ResultCode.NOT_SUPPORTED, f"no {name} here") from None
+
+    def has_due(self, event: EventDef, before: Any, value: Any, now: int) -> bool:
+        """Whether the CEs are told that the event's target went from one value to the other."""
+        if event.id not in self.registered:
+            return False
+        properties = self.filters.get(event.id)
+        if not properties:
+            return bool(before != value)
+        if event.id not in self._filtering:
+            self._filtering[event.id] = EventFilter(event.condition, properties, before)
+        return self._filtering[event.id].update(value, now)
+
+    def event_state(self, event: int) -> EventState:
+        """The subscription, and the filters."""
+        return event in self.registered, self.filters.get(event, {})
+
+    def set_event_state(self, event: int, state: EventState) -> None:
+        """Counts and intervals begin anew."""
+        on, filters = state
+        (self.registered.add if on else self.registered.discard)(event)
+        self.filters.pop(event, None)
+        self._filtering.pop(event, None)
+        if filters:
+            self.filters[event] = filters
+
+    def forget_events(self) -> None:
+        for kept in (self.registered, self.filters, self._filtering):
+            kept.clear()
 
     def was_read(self, name: str) -> None:
         """A CE has read a read-reset component."""

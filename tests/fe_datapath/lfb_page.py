@@ -37,7 +37,10 @@ found by it after a restart ([restart.md](restart.md)).
 CLASSES = {
     "FEObject": "The FE itself.",
     "FEPO": "Association, heartbeats, HA. Its state is the FE's own, none of it the kernel's.",
-    "EtherPHYCop": "An interface (rtnetlink, ethtool). Events 60.1 to 60.3 come from RTMGRP_LINK.",
+    "EtherPHYCop": (
+        "An interface (rtnetlink, ethtool). Events 60.1 to 60.3 come from RTMGRP_LINK; a CE thins\n"
+        "them out by eventHysteresis, eventCount and eventInterval (SET-PROP)."
+    ),
     "EtherMACIn": "The same interface.",
     "EtherMACOut": "The same interface.",
     "EtherClassifier": "Linux sorts frames by EtherType by itself, in this one way.",

@@ -169,7 +169,9 @@ def test_rfc5812_4_8_5_subscription_in_every_form(path: PathData) -> None:
     ("path", "code"),
     [
         (PathData((60, 9), content=FullData(bytes(4))), C.COMPONENT_DOES_NOT_EXIST),
-        (PathData((60, 1, 4), content=FullData(bytes(4))), C.NOT_SUPPORTED),
+        (PathData((60, 1, 1), content=FullData(bytes(4))), C.NOT_SUPPORTED),
+        (PathData((60, 1, 3), content=FullData(bytes(4))), C.NOT_SUPPORTED),
+        (PathData((60, 1, 5), content=FullData(bytes(3))), C.INVALID_PARAMETERS),
         (PathData((60, 1, 9), content=FullData(bytes(4))), C.COMPONENT_DOES_NOT_EXIST),
         (PathData((2,), content=FullData(bytes(4))), C.NOT_SUPPORTED),
         (PathData((60, 1)), C.INVALID_TLV),

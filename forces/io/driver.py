@@ -267,7 +267,10 @@ class Driver:
             return
         if outbox is None:
             outbox = self._outboxes[peer] = Outbox(self._outbox_limit)
-        if not outbox.put(channel, data):
+        abandoned = outbox.abandoned
+        taken = outbox.put(channel, data)
+        self.counters["abandoned"] += outbox.abandoned - abandoned
+        if not taken:
             detail = f"queue limit of {self._outbox_limit} octets reached on {channel.name}"
             self.journal.write("send_failed", {"peer": peer, "detail": detail}, now)
             self._give_up(peer, f"queue limit: {outbox.octets} octets waiting")

@@ -302,6 +302,31 @@ def test_beyond_the_queue_limit_the_peer_is_disconnected_and_lost(tmp_path: Path
     assert "send_failed" in [line["event"] for line in read_journal(tmp_path / "j")]
 
 
+def test_a_storm_on_lp_abandons_its_oldest_and_costs_neither_hp_nor_the_peer() -> None:
+    beats = [heartbeat(FE, CE + n) for n in range(100)]  # 24 octets each, told apart
+
+    async def main() -> None:
+        rig = Rig(sending(5), outbox_limit=16 * 24 * 10)
+        await rig.driver.start()
+        rig.tml.open = False
+        rig.driver.peer_up(CE)
+        rig.core.script = lambda _: [Send(CE, beat) for beat in beats]
+        rig.driver.inject(LinkChanged(1, True, 5))
+        assert rig.core.of(PeerLost) == []
+        assert rig.driver.counters["abandoned"] == 90
+        rig.tml.open = True
+        rig.driver.writable(CE)
+        assert rig.tml.sent == [
+            *((CE, Channel.HP, encode(query(n))) for n in range(1, 6)),
+            *((CE, Channel.LP, encode(beat)) for beat in beats[90:]),
+        ]
+        rig.tml.sent.clear()
+        rig.driver.writable(CE)
+        assert rig.tml.sent == []
+
+    run(main())
+
+
 def test_what_waits_for_a_lost_peer_is_not_sent_to_its_successor() -> None:
     async def main() -> None:
         rig = Rig(sending(3))

@@ -116,15 +116,17 @@ class Commands:
             rows = []
             for row, route in list(routes.prefixes.items())[:MAX_ROUTES_SHOWN]:
                 hop = routes.next_hops[route.selector]
-                rows.append(
-                    {
-                        "row": row,
-                        "prefix": route.prefix,
-                        "port": hop.port,
-                        "gateway": hop.gateway,
-                        "confirmed": confirmed.get(row) == intended[row],
-                    }
-                )
+                shown_row = {
+                    "row": row,
+                    "prefix": route.prefix,
+                    "port": hop.port,
+                    "gateway": hop.gateway,
+                    "confirmed": confirmed.get(row) == intended[row],
+                }
+                if route.standby:
+                    other = routes.next_hops[route.standby]
+                    shown_row["alternate"] = {"port": other.port, "gateway": other.gateway}
+                rows.append(shown_row)
             shown[self._names[fe]] = rows
         return shown
 

@@ -67,6 +67,9 @@ class CeConfig:
     extra_routes: int = 0
     """Synthetic /24 prefixes per FE (table size of an experiment), all reached like the last
     destination; from 20.0.0.0/8 up."""
+    alternates: bool = False
+    """FEs get a loop-free alternate beside each next hop that has one (ce/alternates.py). Each FE
+    must have our ECMP class."""
     ha_mode: Literal[0, 1, 2] = 0
     heartbeat_ms: int = 25
     """Sent to an FE when nothing else was (FEPO.CEHBPolicy 0)."""

@@ -1,7 +1,8 @@
 """What a CE asks an FE after the association, and what it understands of the answer.
 
 RFC 5810 section 4.2.1 (Fig. 8) and RFC 7121 Fig. 2: the capability exchange. One Query asks for
-the protocol object's view of the CEs, the FE object, every port's state, and the next hops.
+the protocol object's view of the CEs, the FE object, every port's state, and the next hops (with
+their groups, where alternates are wanted).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ce.fe_tables import Rows, Table
+from ce.fe_tables import Rows, Table, small_tables
 from ce.lfbs import PORT_UP, answers, component, read_rows, table_get
 from forces.errors import ProtocolError
 from forces.messages import LfbSelect, Message, Operation, OperType
@@ -40,7 +41,8 @@ class Picture:
     """FEObject.LFBSelectors: (class, instance)."""
     ports: dict[int, bool] = field(default_factory=dict)
     """PHYPortID -> EtherPHYCop.OperStatus is up."""
-    next_hops: Rows = field(default_factory=dict)
+    rows: dict[Table, Rows] = field(default_factory=dict)
+    """Of the tables that prefixes point to."""
 
 
 def ports_get(ports: Iterable[int]) -> tuple[LfbSelect, ...]:
@@ -59,13 +61,13 @@ def _get(lfb: str, names: Iterable[str]) -> LfbSelect:
     return LfbSelect(components[0].class_id, 1, (Operation(OperType.GET, paths),))
 
 
-def discovery_query(ports: Iterable[int]) -> tuple[LfbSelect, ...]:
+def discovery_query(ports: Iterable[int], alternates: bool) -> tuple[LfbSelect, ...]:
     """Everything that a CE wants to know of a new FE."""
     return (
         _get("FEPO", _FEPO),
         _get("FEObject", _FE_OBJECT),
         *ports_get(ports),
-        table_get(Table.NEXT_HOPS),
+        *map(table_get, small_tables(alternates)),
     )
 
 
@@ -94,10 +96,11 @@ def read(message: Message, picture: Picture) -> None:
                 picture.ports[instance] = status.unpack(content.value) == PORT_UP
         except ProtocolError:
             continue
-    try:
-        picture.next_hops.update(read_rows(Table.NEXT_HOPS, message)[0])
-    except ProtocolError:
-        pass
+    for which in small_tables(True):
+        try:
+            picture.rows.setdefault(which, {}).update(read_rows(which, message)[0])
+        except ProtocolError:
+            continue
 
 
 def _fepo(picture: Picture, name: str, contents: bytes) -> None:

@@ -22,7 +22,14 @@ class Table(Enum):
     """(LFB class, component) of the tables that a CE programs."""
 
     NEXT_HOPS = ("IPv4NextHop", "IPv4NextHopTable")
+    GROUPS = ("ECMP", "GroupTable")
+    """Next hops with their alternates; another CE's business if this one wants no alternates."""
     PREFIXES = ("IPv4UcastLPM", "IPv4PrefixTable")
+
+
+def small_tables(alternates: bool) -> tuple[Table, ...]:
+    """Those that prefixes point to: read whole."""
+    return (Table.NEXT_HOPS, Table.GROUPS) if alternates else (Table.NEXT_HOPS,)
 
 
 class Op(Enum):
@@ -126,13 +133,15 @@ class FeTables:
         return times >= 2 and last == contents
 
     def difference(self) -> list[Write]:
-        """From expected to intended. A next hop is there before the first route over it, and goes
-        after the last: at no step is a route missing that is wanted before and after."""
+        """From expected to intended. A next hop is there before the first group or route over it,
+        and goes after the last: at no step is a route missing that is wanted before and after."""
         self._give_another_chance()
         return [
             *_chunks(Op.SET, Table.NEXT_HOPS, self.changed(Table.NEXT_HOPS)),
+            *_chunks(Op.SET, Table.GROUPS, self.changed(Table.GROUPS)),
             *_chunks(Op.SET, Table.PREFIXES, self.changed(Table.PREFIXES)),
             *_chunks(Op.DEL, Table.PREFIXES, self.stale(Table.PREFIXES)),
+            *_chunks(Op.DEL, Table.GROUPS, self.stale(Table.GROUPS)),
             *_chunks(Op.DEL, Table.NEXT_HOPS, self.stale(Table.NEXT_HOPS)),
         ]
 
@@ -147,11 +156,13 @@ class FeTables:
         in the same order. With `replace_prefixes` the prefix table need not have been read."""
         prefixes = self.intended[Table.PREFIXES]
         writes = _chunks(Op.SET, Table.NEXT_HOPS, self.intended[Table.NEXT_HOPS])
+        writes += _chunks(Op.SET, Table.GROUPS, self.intended[Table.GROUPS])
         if replace_prefixes:
             writes.append(Write(Op.REPLACE, Table.PREFIXES, dict(prefixes)))
         else:
             writes += _chunks(Op.SET, Table.PREFIXES, prefixes)
             writes += _chunks(Op.DEL, Table.PREFIXES, self.stale(Table.PREFIXES))
+        writes += _chunks(Op.DEL, Table.GROUPS, self.stale(Table.GROUPS))
         writes += _chunks(Op.DEL, Table.NEXT_HOPS, self.stale(Table.NEXT_HOPS))
         return writes
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ce.exchange import Answer
-from ce.fe_tables import Table
+from ce.fe_tables import Table, small_tables
 from ce.lfbs import read_rows, table_get
 from ce.position import State, read_state, state_get
 from ce.replica import FeReplica
@@ -131,7 +131,8 @@ class Feed:
     def _plan(self) -> None:
         intended = self._session.tables.intended[Table.PREFIXES]
         highest = max((row for row in intended if row < FIRST_RUN_TIME_ROW), default=0)
-        self._ranges = deque([(Table.NEXT_HOPS, 0, TABLE_END)])
+        small = small_tables(self._session.context.config.alternates)
+        self._ranges = deque((which, 0, TABLE_END) for which in small)
         for first in range(0, highest + 1, FEED_ROWS):
             last = min(first + FEED_ROWS - 1, highest)
             self._ranges.append((Table.PREFIXES, first, last))

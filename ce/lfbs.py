@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from ce.alternates import Group
 from ce.fe_tables import Op, Rows, Table, Write
 from ce.routing import FeRoutes, NextHop, Route
 from forces.errors import ProtocolError, ResultCode
@@ -126,15 +127,24 @@ def pack_next_hop(hop: NextHop) -> bytes:
     )
 
 
+def pack_group(group: Group) -> bytes:
+    members = {
+        0: {"HopSelector": group.primary, "Weight": 1, "Backup": False},
+        1: {"HopSelector": group.standby, "Weight": 1, "Backup": True},
+    }
+    return row(Table.GROUPS).pack({"Members": members})
+
+
 def pack_route(route: Route) -> bytes:
+    group = route.group
     return row(Table.PREFIXES).pack(
         {
             "IPv4Address": route.network.to_bytes(4, "big"),
             "Prefixlen": route.length,
-            "ECMPFlag": False,
+            "ECMPFlag": group is not None,
             "DefaultRouteFlag": route.length == 0,
             "Reserved": 0,
-            "HopSelector": route.selector,
+            "HopSelector": route.selector if group is None else group.index,
         }
     )
 
@@ -163,7 +173,8 @@ class RowPacker:
                 contents = known[route] = pack_route(route)
             prefixes[index] = contents
         next_hops = {index: pack_next_hop(hop) for index, hop in routes.next_hops.items()}
-        return {Table.NEXT_HOPS: next_hops, Table.PREFIXES: prefixes}
+        groups = {index: pack_group(group) for index, group in routes.groups.items()}
+        return {Table.NEXT_HOPS: next_hops, Table.GROUPS: groups, Table.PREFIXES: prefixes}
 
 
 def write_select(write: Write) -> LfbSelect:
@@ -235,7 +246,7 @@ def read_rows(which: Table, message: Message) -> tuple[Rows, set[int]]:
     """The table's rows in a QueryResponse, in whatever form the FE chose (RFC 6984 section 5.1):
     the whole table, ILVs by row, a path to each row; and the result codes of what failed.
     ProtocolError for contents that are no rows."""
-    target, size = table(which), row_octets(which)
+    target = table(which)
     depth = len(target.ids)
     rows: Rows = {}
     failed: set[int] = set()
@@ -249,22 +260,46 @@ def read_rows(which: Table, message: Message) -> tuple[Rows, set[int]]:
         elif isinstance(content, SparseData):
             rows.update(content.items)
         elif isinstance(content, FullData) and len(ids) == depth:
-            if len(content.value) % (size + _INDEX.size):
-                raise ProtocolError(ResultCode.LENGTH_MISMATCH, f"{target.ids}: no whole rows")
-            rows.update(struct.iter_unpack(f"!I{size}s", content.value))
+            rows.update(split_rows(which, content.value))
         elif isinstance(content, FullData) and len(ids) == depth + 1:
             rows[ids[depth]] = content.value
-    if any(len(contents) != size for contents in rows.values()):
+    if not all(is_row(which, contents) for contents in rows.values()):
         raise ProtocolError(ResultCode.LENGTH_MISMATCH, f"{target.ids}: a row of another size")
     return rows, failed
 
 
+def split_rows(which: Table, contents: bytes) -> Rows:
+    """The rows in the contents of a whole table. ProtocolError if they are none."""
+    size = row_octets(which)
+    if size is None:
+        pack = row(which).pack
+        return {index: pack(one) for index, one in table(which).unpack(contents).items()}
+    if len(contents) % (size + _INDEX.size):
+        raise ProtocolError(ResultCode.LENGTH_MISMATCH, f"{table(which).ids}: no whole rows")
+    return dict(struct.iter_unpack(f"!I{size}s", contents))
+
+
+def is_row(which: Table, contents: bytes) -> bool:
+    size = row_octets(which)
+    if size is not None:
+        return len(contents) == size
+    try:
+        row(which).unpack(contents)
+    except ProtocolError:
+        return False
+    return True
+
+
 @cache
-def row_octets(which: Table) -> int:
-    """Both tables' rows are of fixed size."""
-    if which is Table.NEXT_HOPS:
-        return len(pack_next_hop(NextHop(0, "0.0.0.0")))
-    return len(pack_route(Route(0, 0, 0)))
+def row_octets(which: Table) -> int | None:
+    """None: rows vary in size."""
+    match which:
+        case Table.NEXT_HOPS:
+            return len(pack_next_hop(NextHop(0, "0.0.0.0")))
+        case Table.PREFIXES:
+            return len(pack_route(Route(0, 0, 0)))
+        case Table.GROUPS:
+            return None
 
 
 def failed_rows(write: Write, message: Message) -> dict[int, int]:

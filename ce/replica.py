@@ -8,12 +8,12 @@ have to compare a whole table.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ce.config import BEACON_ROW
 from ce.fe_tables import FeTables, Rows, Table
-from ce.lfbs import component, leaves, row_octets, table
+from ce.lfbs import component, is_row, leaves, split_rows, table
 from forces.errors import ProtocolError, ResultCode
 from forces.messages import Message, OperType
 from forces.paths import FullData, PathData, SparseData
@@ -62,7 +62,7 @@ def row_changes(message: Message) -> list[RowChange]:
 
 
 def _of_operation(which: Table, kind: OperType, paths: Sequence[PathData]) -> list[RowChange]:
-    ids_of, size = table(which).ids, row_octets(which)
+    ids_of = table(which).ids
     depth = len(ids_of)
     if any(path.selector is not None for path in paths):
         raise ProtocolError(ResultCode.NOT_SUPPORTED, "a selector in a replicated change")
@@ -73,12 +73,14 @@ def _of_operation(which: Table, kind: OperType, paths: Sequence[PathData]) -> li
             continue
         if len(ids) == depth + 1 and kind is OperType.DEL:
             rows[ids[depth]] = None
-        elif len(ids) == depth + 1 and isinstance(content, FullData) and len(content.value) == size:
+        elif (
+            len(ids) == depth + 1 and isinstance(content, FullData) and is_row(which, content.value)
+        ):
             rows[ids[depth]] = content.value
         elif ids == ids_of and isinstance(content, SparseData) and kind is OperType.SET:
             rows.update(content.items)
         elif ids == ids_of and isinstance(content, FullData) and kind is OperType.SET:
-            found.append(RowChange(which, dict(_whole(content.value, size)), replaces=True))
+            found.append(RowChange(which, split_rows(which, content.value), replaces=True))
         elif ids == ids_of and kind is OperType.DEL:
             found.append(RowChange(which, {}, replaces=True))
         else:
@@ -86,14 +88,6 @@ def _of_operation(which: Table, kind: OperType, paths: Sequence[PathData]) -> li
     if rows:
         found.append(RowChange(which, rows))
     return found
-
-
-def _whole(contents: bytes, size: int) -> Iterable[tuple[int, bytes]]:
-    step = size + 4
-    if len(contents) % step:
-        raise ProtocolError(ResultCode.LENGTH_MISMATCH, "no whole rows")
-    for at in range(0, len(contents), step):
-        yield int.from_bytes(contents[at : at + 4]), contents[at + 4 : at + step]
 
 
 class FeReplica:

@@ -2,7 +2,8 @@
 
 A pure function: the same configuration and the same set of ports known to be down give the same
 rows on every CE, whatever order the events came in. Row indexes and HopSelectors come from the
-configuration alone, so that a new master's comparison finds nothing to rename.
+configuration alone, so that a new master's comparison finds nothing to rename. Where alternates are
+wanted (`ce.alternates`), a route that has one leads to a group of two next hops.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 
 import networkx as nx
 
+from ce.alternates import MAX_SELECTOR, Group, Way, alternate
 from ce.config import CeConfig, Destination, PortView
 
 FIRST_DESTINATION_ROW = 2
@@ -44,6 +46,13 @@ class Route:
     length: int
     selector: int
     """HopSelector: index of the next hop."""
+    standby: int = 0
+    """That of its loop-free alternate; 0: it has none."""
+
+    @property
+    def group(self) -> Group | None:
+        """What the row points to, if it has an alternate."""
+        return Group(self.selector, self.standby) if self.standby else None
 
     @property
     def prefix(self) -> str:
@@ -56,6 +65,7 @@ class FeRoutes:
 
     next_hops: Mapping[int, NextHop]
     prefixes: Mapping[int, Route]
+    groups: Mapping[int, Group] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +118,8 @@ class Routing:
         for (fe, number), port in self._ports.items():
             if port.cost < 1:
                 raise ValueError(f"port {number} of FE {fe}: cost {port.cost} is below 1")
+            if self.config.alternates and number > MAX_SELECTOR // GATEWAYS_PER_PORT:
+                raise ValueError(f"port {number} of FE {fe}: no alternates with such a number")
         if len(self.config.destinations) > MAX_DESTINATIONS:
             raise ValueError(f"more than {MAX_DESTINATIONS} destinations")
         if not 0 <= self.config.extra_routes <= MAX_SYNTHETIC:
@@ -227,20 +239,22 @@ class Routing:
         path away because it has not met its far end yet."""
         graph = nx.DiGraph()
         graph.add_nodes_from(self._selectors)
-        usable: dict[int, list[tuple[int, int, int]]] = {fe: [] for fe in self._selectors}
+        usable: dict[int, list[Way]] = {fe: [] for fe in self._selectors}
         for (fe, number), far in self._far_end.items():
             if (fe, number) in down or far in down:
                 continue
             cost = self._ports[fe, number].cost
-            usable[fe].append((far[0], number, cost))
+            usable[fe].append(Way(far[0], number, cost))
             # Reversed: distances are wanted towards the destination's FE.
             if not graph.has_edge(far[0], fe) or graph[far[0]][fe]["weight"] > cost:
                 graph.add_edge(far[0], fe, weight=cost)
         for choices in usable.values():
-            choices.sort()  # by neighbour first: paths of both directions meet the same FEs
+            # By neighbour first: paths of both directions meet the same FEs.
+            choices.sort(key=lambda way: (way.neighbor, way.port))
+        wanted = {target.fe for target in self._targets}
         distances: dict[int, dict[int, int]] = {
             fe: nx.single_source_dijkstra_path_length(graph, fe)
-            for fe in {target.fe for target in self._targets}
+            for fe in (self._selectors if self.config.alternates else wanted)
         }
         return {fe: self._rows(fe, down, usable[fe], distances) for fe in self._selectors}
 
@@ -248,7 +262,7 @@ class Routing:
         self,
         fe: int,
         down: AbstractSet[PortKey],
-        usable: list[tuple[int, int, int]],
+        usable: list[Way],
         distances: Mapping[int, Mapping[int, int]],
     ) -> FeRoutes:
         selectors = self._selectors[fe]
@@ -259,43 +273,56 @@ class Routing:
         }
         towards = {
             far: [
-                number
-                for neighbor, number, cost in usable
-                if fe in from_far
-                and neighbor in from_far
-                and from_far[fe] == cost + from_far[neighbor]
+                way
+                for way in usable
+                if fe in distances[far]
+                and way.neighbor in distances[far]
+                and distances[far][fe] == way.cost + distances[far][way.neighbor]
             ]
-            for far, from_far in distances.items()
+            for far in {target.fe for target in self._targets}
         }
+        standbys: dict[tuple[int, int], int] = {}
+        """(FE to reach, primary port) -> HopSelector of the alternate, 0 without one."""
+
+        def standby(far: int, primary: Way) -> int:
+            if (far, primary.port) not in standbys:
+                other = alternate(fe, far, primary, usable, distances)
+                selector = None if other is None else self._over(fe, other.port)
+                standbys[far, primary.port] = selector or 0
+            return standbys[far, primary.port]
+
+        def hops(target: _Target) -> tuple[int, int] | None:
+            """HopSelectors of next hop and alternate; None: no row (connected, or not to be
+            reached)."""
+            if (target.fe, target.port) in down:
+                return None
+            if fe == target.fe:
+                if target.gateway is None:
+                    return None
+                return selectors[NextHop(target.port, target.gateway)], 0
+            ways = towards[target.fe]
+            if not ways:
+                return None
+            way = ways[target.spread % len(ways)]
+            selector = self._over(fe, way.port)
+            if selector is None:
+                return None
+            return selector, standby(target.fe, way) if self.config.alternates else 0
+
         prefixes: dict[int, Route] = {}
         for target in self._targets:
-            selector = self._selector(fe, target, towards[target.fe], selectors, down)
-            if selector is not None:
-                prefixes[target.row] = Route(target.network, target.length, selector)
+            found = hops(target)
+            if found is not None:
+                prefixes[target.row] = Route(target.network, target.length, *found)
         if self._synthetic:
-            first = self._synthetic[0]
-            selector = self._selector(fe, first, towards[first.fe], selectors, down)
-            if selector is not None:
+            found = hops(self._synthetic[0])
+            if found is not None:
                 for target in self._synthetic:
-                    prefixes[target.row] = Route(target.network, target.length, selector)
-        return FeRoutes(next_hops, prefixes)
+                    prefixes[target.row] = Route(target.network, target.length, *found)
+        pairs = {(route.selector, route.standby) for route in prefixes.values() if route.standby}
+        groups = {group.index: group for group in (Group(*pair) for pair in sorted(pairs))}
+        return FeRoutes(next_hops, prefixes, groups)
 
-    def _selector(
-        self,
-        fe: int,
-        target: _Target,
-        ports: list[int],
-        selectors: Mapping[NextHop, int],
-        down: AbstractSet[PortKey],
-    ) -> int | None:
-        """HopSelector on this FE; None: no row (connected, or not to be reached)."""
-        if (target.fe, target.port) in down:
-            return None
-        if fe == target.fe:
-            if target.gateway is None:
-                return None
-            return selectors[NextHop(target.port, target.gateway)]
-        if not ports:
-            return None
-        port = ports[target.spread % len(ports)]
-        return selectors.get(NextHop(port, self._ports[fe, port].neighbor_address))
+    def _over(self, fe: int, port: int) -> int | None:
+        """HopSelector of the neighbour on this port; None: its address is not known."""
+        return self._selectors[fe].get(NextHop(port, self._ports[fe, port].neighbor_address))

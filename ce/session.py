@@ -127,7 +127,8 @@ class FeSession:
     def begin(self, now: int) -> None:
         """The association is set up: discover the FE."""
         self.out.append(Journal("associated", {"peer": self.name}))
-        asked = self.exchange.query(discovery_query(self._port_ids), now, self._discovered)
+        query = discovery_query(self._port_ids, self.context.config.alternates)
+        asked = self.exchange.query(query, now, self._discovered)
         self._role_asked_after = asked - 1
         self._arm(now)
 

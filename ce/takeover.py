@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ce.config import BEACON_ROW
 from ce.discovery import Picture, fe_state_get, ports_get, read
 from ce.exchange import Answer, Outcome
-from ce.fe_tables import Rows, Table, fits_one_replace
+from ce.fe_tables import Rows, Table, fits_one_replace, small_tables
 from ce.lfbs import (
     FE_OPER_ENABLE,
     all_failures,
@@ -58,20 +58,23 @@ class Takeover:
         self._replaced = False
         self._enabled = False
         self._fe_state: int | None = session.picture.fe_state
+        self._small = small_tables(session.context.config.alternates)
 
     def start(self, now: int) -> None:
         session = self._session
         self._confirm(now)
         if self.kind == "hot":
-            state = (fe_state_get(), *ports_get(session.port_ids), table_get(Table.NEXT_HOPS))
-            self._read_tables(state, now)
+            state = (fe_state_get(), *ports_get(session.port_ids))
+            self._read_tables((*state, *map(table_get, self._small)), now)
         elif fits_one_replace(session.tables.intended[Table.PREFIXES]):
-            session.tables.learn(Table.NEXT_HOPS, session.picture.next_hops)
-            session.journal("discovered", rows=len(session.picture.next_hops))
+            found = {which: session.picture.rows.get(which, {}) for which in self._small}
+            for which, rows in found.items():
+                session.tables.learn(which, rows)
+            session.journal("discovered", rows=sum(map(len, found.values())))
             self._replaced = True
             self._write(now)
         else:
-            self._read_tables((table_get(Table.NEXT_HOPS),), now)
+            self._read_tables(tuple(map(table_get, self._small)), now)
 
     def _current(self) -> bool:
         """False: the role was lost, or another attempt has replaced this one."""
@@ -205,7 +208,7 @@ class Takeover:
             # The FE would not have the whole table at once: go the long way.
             self._replaced = False
             self.writing = False
-            self._read_tables((table_get(Table.NEXT_HOPS),), now)
+            self._read_tables(tuple(map(table_get, self._small)), now)
             return
         if self._programmer.sync(now):
             return

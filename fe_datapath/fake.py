@@ -186,11 +186,18 @@ class FakeDatapath:
         identifier = self._routes.get(prefix)
         if identifier is None:
             return None
-        group = self._groups.get(identifier)
-        if group is None and identifier in self._nexthops:
+        if identifier in self._nexthops:
             return self._nexthops[identifier][0]
-        ways = sorted(_hops(group)) if group is not None else [identifier]
-        return next((self._nexthops[way][0] for way in ways if way in self._nexthops), None)
+        return next((self._nexthops[way][0] for way in self.ways(identifier)), None)
+
+    def ways(self, identifier: int) -> list[int]:
+        """The next hops of a group that packets can take; the standby, which they take when none
+        of the others is left, last. Of a next hop itself."""
+        group = self._groups.get(identifier)
+        ways = [identifier]
+        if group is not None:
+            ways = [*(hop for hop, _ in group.members), group.standby]
+        return [way for way in ways if way in self._nexthops]
 
     def _leads(self, destination: bytes) -> bool:
         """Whether there is a route, or a port's own network."""

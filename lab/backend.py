@@ -56,6 +56,8 @@ class CellSettings:
     guard: bool = False
     """A guard beside each CE aborts its associations when its process dies: what a kernel's SCTP
     does by itself, and userland's does not (docs/baselines.md)."""
+    alternates: bool = False
+    """The CEs give each FE loop-free alternates, so that it repairs a cut by itself."""
     ces: int | None = None
     """How many of the topology's CEs take part, the first ones; None: all of them."""
     load: int = 0

@@ -107,6 +107,7 @@ def _ce_config(
         ),
         destinations=tuple(_destinations(topology)),
         extra_routes=settings.routes,
+        alternates=settings.alternates,
         ha_mode=HA_MODE[settings.mode],
         heartbeat_ms=settings.ce_heartbeat_ms,
         # The same patience in both directions.

@@ -7,7 +7,6 @@ and again until they agree or the patience ends, since "after quiescence" is par
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import subprocess
 import time
@@ -19,28 +18,21 @@ from fe_datapath.config import ROUTE_PROTOCOL
 from lab.emulated.interactive import ask_api
 from lab.emulated.network import NetNode
 from lab.emulated.nodes import NetworkElement
+from lab.emulated.route_rows import expected_rows, read_routes
 
 PATIENCE_S = 1.0
 PAUSE_S = 0.02
 MAX_ROUTES = 10_000
 """As many as a CE's API shows; above, the table is not compared."""
 _IP_TIMEOUT_S = 10.0
-_BEACON = ipaddress.IPv4Network("198.18.0.0/15")
 
 
 def kernel_routes(node: NetNode) -> list[str]:
-    """`prefix dev gateway` of each route with our protocol number, the beacon left out."""
+    """`prefix dev gateway` of each route with our protocol number, the beacon left out; of one over
+    a group the next hop in use first, and then the one that stands by."""
     with node.network():
         routes, nexthops = _show("-4", "route"), _show("nexthop")
-    # with nexthop_compat_mode=0 a route over a nexthop object names nothing but its id
-    by_id = {row["id"]: row for row in nexthops}
-    shown = []
-    for row in routes:
-        prefix = row.get("dst", "")
-        if not _is_beacon(prefix):
-            via = by_id.get(row.get("nhid"), row)
-            shown.append(_row(prefix, via.get("dev", "?"), via.get("gateway")))
-    return sorted(shown)
+    return read_routes(routes, nexthops)
 
 
 def _show(*what: str) -> list[dict[str, Any]]:
@@ -55,15 +47,6 @@ def _show(*what: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _row(prefix: str, interface: str, gateway: str | None) -> str:
-    whole = "0.0.0.0/0" if prefix == "default" else str(ipaddress.IPv4Network(prefix))
-    return f"{whole} {interface} {gateway or '0.0.0.0'}"
-
-
-def _is_beacon(prefix: str) -> bool:
-    return prefix != "default" and ipaddress.IPv4Network(prefix).subnet_of(_BEACON)
-
-
 def _expected(ne: NetworkElement, fe: str, master: str | None) -> tuple[list[str] | None, str]:
     """The committed rows of the master, or why they are not known."""
     if master is None:
@@ -74,11 +57,7 @@ def _expected(ne: NetworkElement, fe: str, master: str | None) -> tuple[list[str
         return None, f"{master} does not answer"
     if len(rows) >= MAX_ROUTES:
         return None, f"{master} shows {MAX_ROUTES} routes at most"
-    return sorted(
-        _row(row["prefix"], f"{fe}-eth{row['port']}", row["gateway"])
-        for row in rows
-        if row["confirmed"]
-    ), ""
+    return expected_rows(fe, rows), ""
 
 
 def read(ne: NetworkElement, fe: str, master: str | None) -> dict[str, Any]:

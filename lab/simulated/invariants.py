@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ce.fe_tables import Table
-from ce.lfbs import answers, event
+from ce.lfbs import answers, event, row
 from fe_datapath.configs import Request
 from fe_datapath.datapath import SetForwarding, SetRoute
 from fe_datapath.element import ForwardingElement
+from fe_datapath.lfbs.family import IPV4
 from forces.effects import Effect, Journal, Program, Send
 from forces.events import Event, MessageReceived
 from forces.header import MessageType
@@ -242,12 +243,15 @@ class Invariants:
             tables = self.ne.ce(master).ne.tables[node.id]
             if not tables.in_step():
                 wrong.append(f"{master} waits for {node.name} to acknowledge")
+            prefixes = map(row(Table.PREFIXES).unpack, tables.confirmed[Table.PREFIXES].values())
             wanted = {
-                (row[:4], row[4]): int.from_bytes(row[8:])
-                for row in tables.confirmed[Table.PREFIXES].values()
+                (each["IPv4Address"], each["Prefixlen"]): IPV4.target(each) for each in prefixes
             }
             real = {key: hop for key, hop in datapath.routes().items() if not is_beacon(key[0])}
-            hops = set(datapath.nexthops()) ^ set(tables.confirmed[Table.NEXT_HOPS])
+            hops = datapath.nexthops().keys() ^ tables.confirmed[Table.NEXT_HOPS].keys()
+            hops |= datapath.groups().keys() ^ set(
+                map(IPV4.group_id, tables.confirmed[Table.GROUPS])
+            )
             if real != wanted or hops:
                 stray, lost = len(real.keys() - wanted.keys()), len(wanted.keys() - real.keys())
                 wrong.append(

@@ -271,7 +271,11 @@ def _only_beats(message: Message) -> bool:
 
 def fe_rows(element: ForwardingElement) -> dict[Table, Rows]:
     """An FE's tables as a CE knows them: packed, without the beacon's row."""
-    rows = {Table.NEXT_HOPS: element.next_hops.rows, Table.PREFIXES: element.prefixes.rows}
+    rows = {
+        Table.NEXT_HOPS: element.next_hops.rows,
+        Table.GROUPS: element.unicast.ipv4.groups.rows,
+        Table.PREFIXES: element.prefixes.rows,
+    }
     return {
         which: {
             index: row(which).pack(contents)

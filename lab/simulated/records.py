@@ -23,6 +23,7 @@ from forces.events import Event
 from forces.io.journal import JournalWriter
 from lab.emulated.beacon_record import BEACON_DTYPE
 from lab.emulated.probe_records import RX_DTYPE, TX_DTYPE, ProbeFlow
+from lab.emulated.route_rows import expected_rows, route_row
 from lab.simulated.dataplane import Fate, Way, is_beacon
 from lab.simulated.element import NetworkElement
 from lab.simulated.process import Process
@@ -200,20 +201,16 @@ class Tables:
             return None, f"{master} does not answer"
         if len(rows[fe]) >= MAX_ROUTES_SHOWN:
             return None, f"{master} shows {MAX_ROUTES_SHOWN} routes at most"
-        return sorted(
-            f"{row['prefix']} {fe}-eth{row['port']} {row['gateway'] or '0.0.0.0'}"
-            for row in rows[fe]
-            if row["confirmed"]
-        ), ""
+        return expected_rows(fe, rows[fe]), ""
 
     def _routes(self, fe: str) -> list[str]:
         datapath = self._ne.datapath(fe)
         names = {number: state.name for number, state in datapath.ports().items()}
-        hops = datapath.nexthops()
+        hops, ways = datapath.nexthops(), datapath.ways
         shown = []
         for (prefix, length), identifier in datapath.routes().items():
             if not is_beacon(prefix):
-                port, gateway = hops[identifier]
                 network = ipaddress.IPv4Network((prefix, length))
-                shown.append(f"{network} {names[port]} {gateway}")
+                over = ((names[hops[way][0]], hops[way][1]) for way in ways(identifier))
+                shown.append(route_row(str(network), *over))
         return sorted(shown)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+from lab.coverage import coverage
 from topologies.loader import available, load_topology
 
 
@@ -19,6 +20,7 @@ def list_all(as_json: bool) -> None:
                 **{f"{kind}s": len(topology.of_kind(kind)) for kind in ("ce", "fe", "host")},
                 "links": len(topology.links),
                 "flows": len(topology.flows),
+                "alternates": dataclasses.asdict(coverage(topology)),
             }
             for topology in loaded
         ]
@@ -39,6 +41,7 @@ def show(name: str, as_json: bool) -> None:
             break
         print(line.removeprefix("#").removeprefix(" "))
     print()
+    print(f"loop-free alternates: {coverage(topology)}")
     for node in topology.nodes:
         if node.control_address is not None:
             print(f"{node.name:9} control {node.control_address}")

@@ -32,10 +32,13 @@ def settings(sync: str) -> dict[str, Any]:
     return {"sync": sync, "fr_heartbeat_ms": 20, "fr_dead_ms": 5000, "fe_dead_ms": 5000}
 
 
+@pytest.mark.parametrize("alternates", [False, True])
 @pytest.mark.parametrize("sync", ["async", "semi"])
-def test_a_killed_master_is_followed_without_reading_the_tables(sync: str, tmp_path: Path) -> None:
+def test_a_killed_master_is_followed_without_reading_the_tables(
+    sync: str, alternates: bool, tmp_path: Path
+) -> None:
     async def scenario() -> None:
-        async with running(2, tmp_path, **settings(sync)) as net:
+        async with running(2, tmp_path, alternates=alternates, **settings(sync)) as net:
             await until(lambda: net.all_ready(CE1))
             await until(lambda: follows(net, CE2))
             net.network.kill("10.255.0.1")

@@ -15,11 +15,13 @@ import pytest
 
 from ce.controller import Controller
 from ce.fe_tables import Table
+from ce.lfbs import row
 from ce.main import main, other_ces, read_config
 from fe_datapath.config import CePeer, FeConfig, PortConfig
 from fe_datapath.datapath import PortState
 from fe_datapath.element import ForwardingElement
 from fe_datapath.fake import FakeDatapath
+from fe_datapath.lfbs.family import IPV4
 from forces.events import LinkChanged
 from forces.io.driver import Driver
 from forces.io.journal import JournalWriter, read_journal
@@ -71,9 +73,9 @@ class Running:
         """The datapaths have what this CE intends, but for the beacon's route."""
         for fe, element in self.fes.items():
             tables = self.core(ce).ne.tables[fe]
+            prefixes = map(row(Table.PREFIXES).unpack, tables.intended[Table.PREFIXES].values())
             wanted = {
-                (contents[:4], contents[4]): int.from_bytes(contents[8:])
-                for contents in tables.intended[Table.PREFIXES].values()
+                (each["IPv4Address"], each["Prefixlen"]): IPV4.target(each) for each in prefixes
             }
             real = {
                 key: hop
@@ -82,6 +84,9 @@ class Running:
             }
             hops = element.datapath.nexthops().keys()
             if real != wanted or hops != tables.intended[Table.NEXT_HOPS].keys():
+                return False
+            groups = {IPV4.group_id(index) for index in tables.intended[Table.GROUPS]}
+            if element.datapath.groups().keys() != groups:
                 return False
         return True
 
@@ -144,12 +149,13 @@ async def running(
             await close()
 
 
+@pytest.mark.parametrize("alternates", [False, True])
 @pytest.mark.parametrize(("ha_mode", "kind"), [(1, "cold"), (2, "hot")])
 def test_a_killed_master_is_followed_by_one_that_every_fe_obeys(
-    ha_mode: Literal[1, 2], kind: str, tmp_path: Path
+    ha_mode: Literal[1, 2], kind: str, alternates: bool, tmp_path: Path
 ) -> None:
     async def scenario() -> None:
-        async with running(ha_mode, tmp_path) as net:
+        async with running(ha_mode, tmp_path, alternates=alternates) as net:
             await until(lambda: net.all_ready(CE1))
             if ha_mode == 2:
                 await until(lambda: len(net.core(CE2).sessions) == 4)
@@ -167,9 +173,10 @@ def test_a_killed_master_is_followed_by_one_that_every_fe_obeys(
     asyncio.run(scenario())
 
 
-def test_a_cut_link_is_routed_around_and_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("alternates", [False, True])
+def test_a_cut_link_is_routed_around_and_back(alternates: bool, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with running(0, tmp_path) as net:
+        async with running(0, tmp_path, alternates=alternates) as net:
             await until(lambda: net.all_ready(CE1))
             rows = net.core(CE1).ne.tables[1].intended
             for up in (False, True):
@@ -177,6 +184,25 @@ def test_a_cut_link_is_routed_around_and_back(tmp_path: Path) -> None:
                 await until(lambda up=up: net.core(CE1).ne.port(2, 2) is up)
                 await until(lambda: net.obeyed(CE1))
                 assert (net.core(CE1).ne.tables[1].intended == rows) is up
+
+    asyncio.run(scenario())
+
+
+def test_an_fe_with_an_alternate_goes_on_by_it_when_no_ce_is_left(tmp_path: Path) -> None:
+    """RFC 5286: fe1 has two ways to h2, and loses the one that it uses."""
+
+    def way_out(net: Running, prefix: bytes) -> int | None:
+        return net.fes[1].datapath.lookup((prefix, 24))
+
+    async def scenario() -> None:
+        async with running(0, tmp_path, alternates=True) as net:
+            await until(lambda: net.all_ready(CE1))
+            assert net.obeyed(CE1)
+            net.network.kill("10.255.0.1")
+            assert {way_out(net, bytes((10, 102, n, 0))) for n in (1, 2)} == {1, 2}
+            net.fes[1].datapath.set_carrier(1, False)
+            assert {way_out(net, bytes((10, 102, n, 0))) for n in (1, 2)} == {2}
+            assert way_out(net, bytes((20, 0, 0, 0))) == 2
 
     asyncio.run(scenario())
 

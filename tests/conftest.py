@@ -1,4 +1,5 @@
-"""Tests on real time (`lab`, `kernel`, `realtime`) that fail in a standstill run again.
+"""Tests on real time (`lab`, `kernel`, `realtime`) that fail in a standstill, or while the cores
+worked for others, run again.
 
 The lab judges its own trials the same way: a standstill of the machine makes a trial `invalid`, and
 it is repeated. A test that fails on a machine that ran is never repeated.
@@ -12,7 +13,7 @@ from functools import partial
 import pytest
 from hypothesis import settings
 
-from tests.standstill import Watch, core_time, was_stolen
+from tests.standstill import CoreTime, Watch, core_time, was_taken
 
 RERUNS = 2
 ON_REAL_TIME = ("lab", "kernel", "realtime")
@@ -37,7 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         )
 
 
-_begun = pytest.StashKey[tuple[int, tuple[int, int]]]()
+_begun = pytest.StashKey[tuple[int, CoreTime]]()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -47,7 +48,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def _stood_still(item: pytest.Item, watch: Watch) -> bool:
     at_ns, ticks = item.stash[_begun]
-    return watch.since(at_ns) or was_stolen(ticks, core_time())
+    return watch.since(at_ns) or was_taken(ticks, core_time())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.standstill import Watch, core_time, was_stolen
+from tests.standstill import CoreTime, Watch, core_time, was_taken
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,11 +39,23 @@ def test_a_watch_that_was_itself_stopped_knows_it(watch: Watch) -> None:
 
 
 def test_time_that_others_got_counts_as_a_share_of_all() -> None:
-    assert not was_stolen((10, 1000), (10, 1000))
-    assert not was_stolen((10, 1000), (14, 1100))
-    assert was_stolen((10, 1000), (16, 1100))
-    stolen, ticks = core_time()
-    assert 0 <= stolen <= ticks
+    begun = CoreTime(10, 100, 1000)
+    assert not was_taken(begun, begun)
+    assert not was_taken(begun, CoreTime(14, 120, 1100))
+    assert was_taken(begun, CoreTime(16, 100, 1100)), "by the hypervisor"
+    assert was_taken(begun, CoreTime(10, 130, 1100)), "by other processes"
+
+
+def test_what_the_tests_use_themselves_is_not_others() -> None:
+    begun = core_time()
+    command = [sys.executable, "-c", "import time; t = time.process_time\nwhile t() < 1: pass"]
+    subprocess.run(command, check=True)
+    used = core_time()
+    others = used.foreign - begun.foreign
+    machine = used.all - begun.all
+    assert 0 <= used.stolen <= used.all
+    if machine < 1.6 * os.sysconf("SC_CLK_TCK") * (os.cpu_count() or 1):  # else others were at it
+        assert others < 0.5 * os.sysconf("SC_CLK_TCK") * (os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize(("stood_still", "runs"), [(True, 3), (False, 1)])

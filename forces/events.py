@@ -31,6 +31,9 @@ class LossCause(StrEnum):
     """The peer's host answered for it: nobody listens there any more."""
     RETRANSMISSION = "retransmission"
     """The transport's own retransmission limit was reached."""
+    PATH = "path"
+    """It gave up, and there is no way to the peer's host: no route, or a router or the own host
+    says that network or host cannot be reached."""
     REFUSED = "refused"
     """A connection attempt was turned down."""
     TIMEOUT = "timeout"

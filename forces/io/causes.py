@@ -11,8 +11,8 @@ _CAUSES = {
     errno.EPIPE: LossCause.ABORT,
     errno.ECONNABORTED: LossCause.ABORT,
     errno.ETIMEDOUT: LossCause.RETRANSMISSION,
-    errno.EHOSTUNREACH: LossCause.ICMP,
-    errno.ENETUNREACH: LossCause.ICMP,
+    errno.EHOSTUNREACH: LossCause.PATH,
+    errno.ENETUNREACH: LossCause.PATH,
     errno.ENOPROTOOPT: LossCause.ICMP,
     errno.ECONNREFUSED: LossCause.REFUSED,
 }

@@ -8,6 +8,7 @@ with protocol (raw) or port (UDP) unreachable. RFC 9260 section 10 lets that cou
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 from collections import Counter
@@ -26,6 +27,8 @@ _SO_RCVBUFFORCE = 33
 _EXTENDED_ERROR = struct.Struct("=IBBB")
 _ICMP_DEST_UNREACH = 3
 _CODES = {2: "protocol unreachable", 3: "port unreachable"}
+_PATH_CODES = {0: "network unreachable", 1: "host unreachable"}
+"""Soft: the path may come back before the retransmission limit (RFC 9260 section 10)."""
 _CHUNK_ABORT = 6
 _CHUNK_SHUTDOWN_COMPLETE = 14
 _PENDING = (errno.ECONNREFUSED, errno.ENOPROTOOPT, errno.EHOSTUNREACH, errno.ENETUNREACH)
@@ -49,6 +52,8 @@ class PacketSocket:
         self.udp = udp
         self._witness = witness
         self.counters: Counter[str] = Counter()
+        self.no_path: dict[str, str] = {}
+        """Address -> why packets do not get there, until one comes from there."""
         self._port = UDP_PORT if udp else 0
         kind, protocol = (socket.SOCK_DGRAM, 0) if udp else (socket.SOCK_RAW, IPPROTO_SCTP)
         self._socket = socket.socket(socket.AF_INET, kind, protocol)
@@ -88,6 +93,8 @@ class PacketSocket:
                 if number not in _PENDING:
                     break
         self.counters["unsent_packets"] += 1
+        if number in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+            self.no_path[address] = os.strerror(number).lower()
         return number
 
     def receive(self, take: Callable[[str, bytes], None]) -> None:
@@ -101,6 +108,8 @@ class PacketSocket:
                 continue  # an ICMP error; the error queue has it too
             if not self.udp:
                 packet = packet[(packet[0] & 0xF) * 4 :]
+            if self.no_path:
+                self.no_path.pop(address, None)
             take(address, packet)
 
     def errors(self) -> list[Unreachable]:
@@ -116,6 +125,8 @@ class PacketSocket:
                     continue
                 _, origin, icmp_type, code = _EXTENDED_ERROR.unpack_from(data)
                 reason = _CODES.get(code)
+                if (origin, icmp_type) == (2, _ICMP_DEST_UNREACH) and code in _PATH_CODES:
+                    self.no_path[address[0]] = _PATH_CODES[code]
                 if origin != 2 or icmp_type != _ICMP_DEST_UNREACH or reason is None:
                     self.counters["other_icmp"] += 1
                 elif len(packet) < 13 or packet[12] in (_CHUNK_ABORT, _CHUNK_SHUTDOWN_COMPLETE):

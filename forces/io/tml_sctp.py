@@ -213,6 +213,8 @@ class SctpLink(Link):
             number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if number == errno.ETIMEDOUT:
                 self._lost(LossCause.RETRANSMISSION, f"{name}: retransmission limit")
+            elif number in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+                self._lost(LossCause.PATH, f"{name}: {os.strerror(number).lower()}")
             else:
                 self._lost(LossCause.ABORT, f"{name} aborted by the peer")
         elif change.state is AssocState.RESTART:

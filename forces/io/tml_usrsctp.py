@@ -71,6 +71,8 @@ class UsrsctpLink(Link):
                 self._ended(LossCause.GUARD, f"{name} aborted by the peer's guard")
             elif change.abort_chunk:
                 self._ended(LossCause.ABORT, f"{name} aborted by the peer")
+            elif reason := self.tml.no_path_to(self.assoc):
+                self._ended(LossCause.PATH, f"{name}: {reason}")
             else:
                 self._ended(LossCause.RETRANSMISSION, f"{name}: retransmission limit")
         elif change.state is AssocState.RESTART:
@@ -123,6 +125,10 @@ class UsrsctpTml(GroupedTml):
 
     def address_of(self, assoc: Assoc) -> str:
         return self._stack.paths[assoc.key].address
+
+    def no_path_to(self, assoc: Assoc) -> str:
+        """Why packets do not get to that peer's host; empty: nothing says so."""
+        return self._packets.no_path.get(self.address_of(assoc), "")
 
     async def _open(self) -> None:
         self._stack = stack()

@@ -211,8 +211,9 @@ RFC7391_CODES = range(ResultCode.TIMED_OUT, ResultCode.UNSPECIFIED_ERROR)
 
 
 def tcpdump_can_read(message: Message) -> bool:
-    """tcpdump 4.99 knows neither RFC 7391 nor its result codes, no COMMIT-RESPONSE without a path,
-    calls the empty COMMIT and TRCOMP "truncated: 0 bytes missing", and takes one LFBselect in an
+    """tcpdump 4.99 knows neither RFC 7391 nor its result codes, misses the FULLDATA of a KEYINFO
+    that is there ("expecting FULLDATA!"), knows no COMMIT-RESPONSE without a path, calls the empty
+    COMMIT and TRCOMP "truncated: 0 bytes missing", and takes one LFBselect in an
     EventNotification, as Figure 38 of RFC 5810 draws it; it reads the rest."""
 
     def plain(path: PathData) -> bool:

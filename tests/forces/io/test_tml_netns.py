@@ -152,3 +152,28 @@ def test_rfc9260_9_1_the_guard_of_a_killed_ce_aborts_its_associations(
             fe.end()
     record_property("detection_ms", detection_ms)
     assert fe.said["cause"] == "guard"
+
+
+@pytest.mark.parametrize(
+    ("route", "cause"), [("unreachable", "path"), ("blackhole", "retransmission")]
+)
+@pytest.mark.parametrize("name", ["usrsctp", "usrsctp-udp"])
+def test_a_way_that_is_gone_is_told_from_a_peer_that_is_silent(
+    namespaces: dict[int, subprocess.Popen[bytes]], name: str, route: str, cause: str
+) -> None:
+    reason = probe_transports()[name]
+    if reason:
+        pytest.skip(reason)
+    ce, fe = Child(namespaces[CE], "ce", name), None
+    try:
+        ce.until("listening")
+        fe = Child(namespaces[FE], "fe", name, "10")
+        fe.until("beating")
+        # blackhole: the kernel drops without a word to the sender's socket
+        holder = namespaces[CE if route == "blackhole" else FE]
+        inside(holder, f"ip route add {route} {ADDRESSES[FE if route == 'blackhole' else CE]}")
+        assert fe.until("cause") == cause
+    finally:
+        ce.end()
+        if fe is not None:
+            fe.end()

@@ -17,6 +17,9 @@ from forces.effects import Deliver, Effect, Journal
 from forces.events import Command
 
 MAX_ROUTES_SHOWN = 10_000
+MAX_WAITING = 64
+WAIT_NS = 5_000_000_000
+"""As long as an API's caller waits."""
 
 
 class Refused(Exception):
@@ -45,6 +48,7 @@ class Commands:
         self._switching = switching
         self._tell = tell
         self._names = {peer.id: peer.name for peer in (*config.fes, *config.ces)}
+        self._waiting: list[tuple[Command, dict[str, Any], int]] = []
         self._views = {fe.id: fe for fe in config.network}
         self.atomic = AtomicRoutes(ne, sessions, self._names, out)
 
@@ -57,7 +61,7 @@ class Commands:
                 case "routes" if command.arguments.get("prefix") is None:
                     self._deliver(command, self._routes(command.arguments))
                 case "routes":
-                    self._deliver(command, self._add_route(command.arguments, now))
+                    self._route(command, now)
                 case "switch":
                     self._switch(command, now)
                 case "transaction":
@@ -129,6 +133,40 @@ class Commands:
                 rows.append(shown_row)
             shown[self._names[fe]] = rows
         return shown
+
+    def _route(self, command: Command, now: int) -> None:
+        """With `wait`: answered when every FE that has to have it has acknowledged it."""
+        wait = bool(command.arguments.get("wait", False))
+        if wait and len(self._waiting) >= MAX_WAITING:
+            raise Refused(f"{MAX_WAITING} routes are being waited for")
+        added = self._add_route(command.arguments, now)
+        if wait:
+            self._waiting.append((command, added, now + WAIT_NS))
+        else:
+            self._deliver(command, added)
+
+    def look(self, now: int) -> None:
+        """After each event: whether an FE's answer ends somebody's waiting."""
+        for entry in list(self._waiting):
+            command, added, until = entry
+            if self._everywhere(added["row"]):
+                self._deliver(command, added)
+            elif now < until:
+                continue
+            self._waiting.remove(entry)
+
+    def _everywhere(self, row: int) -> bool:
+        """Every FE that is to have this row is ours, and has acknowledged it."""
+        for fe, tables in self._ne.tables.items():
+            contents = tables.intended[Table.PREFIXES].get(row)
+            session = self._sessions.get(fe)
+            if contents is not None and (
+                session is None
+                or session.role is not Role.MASTER
+                or tables.confirmed[Table.PREFIXES].get(row) != contents
+            ):
+                return False
+        return True
 
     def _add_route(self, arguments: Mapping[str, Any], now: int) -> dict[str, Any]:
         try:

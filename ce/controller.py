@@ -86,6 +86,7 @@ class Controller:
             self.fr.handle(event, now)
         else:
             self._handle(event, now)
+        self._commands.look(now)
         if self.fr is not None:
             self.fr.flush(now)
         return self._take()

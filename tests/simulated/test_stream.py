@@ -124,3 +124,21 @@ def test_no_change_is_lost_doubled_or_turned_round_by_a_crash(seed: int, replica
         assert stream.ne.ce(master).sessions[fe.id].ready
         had = stream.seen[fe.name]
         assert had in ([("set", n) for n in range(acknowledged)], [("set", n) for n in range(told)])
+
+
+def test_whoever_waits_for_a_route_is_answered_when_every_fe_has_it() -> None:
+    stream = Stream(1, "async")
+    stream.told = CHANGES  # no stream of its own
+    stream.start()
+    answers: list[object] = []
+    route = {"prefix": "30.0.0.0/24", "fe": "fe2", "port": 2, "gateway": stream.gateway()}
+    ce = stream.ne.processes["ce1"]
+    ce.command("routes", {**route, "wait": True}, answers.append)
+    assert answers == []
+    stream.told = 1
+    assert stream.acknowledged == 0
+    while not answers and stream.world.now < 10**11:
+        stream.world.run_ms(0.05)
+    assert stream.acknowledged == 1
+    for fe in stream.ne.fes:
+        assert stream.seen[fe.name] == [("set", 0)]

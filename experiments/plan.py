@@ -30,6 +30,8 @@ class Cell:
     observe_ms: float
     must_lose: bool
     expect: tuple[str, ...]
+    jitter_ms: float | None = None
+    """How far journal and beacon may differ here; None: as in the whole run (`Limits`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,7 +222,8 @@ def _limits(setting: Setting, cell: Cell) -> Limits:
     impaired = (*topology.impairments, *cell.settings.impairments)
     return replace(
         setting.limits,
-        jitter_ms=setting.limits.jitter_ms + one_way_ms(topology, impaired, control=True),
+        jitter_ms=(cell.jitter_ms or setting.limits.jitter_ms)
+        + one_way_ms(topology, impaired, control=True),
         fault_margin_ms=setting.limits.fault_margin_ms
         + one_way_ms(topology, impaired, control=False),
     )

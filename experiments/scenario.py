@@ -32,6 +32,7 @@ FaultKind = Literal[
     "planned-switch",
     "teardown",
     "starve",
+    "stream",
     "link-cut",
     "link-silent",
     "isolate-oneway",
@@ -107,6 +108,8 @@ class _Cell(_Settings):  # type: ignore[misc, valid-type]
     calibrate_ms: Milliseconds | None = None
     observe_ms: Milliseconds | None = None
     must_lose: bool | None = None
+    jitter_ms: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Instead of `limits.jitter_ms`: another FE's table may be ahead of an FE's first beat."""
     expect: list[str] = Field(default_factory=list)
 
 
@@ -286,6 +289,7 @@ def _cell(
         observe_ms=_first(raw.observe_ms, content.observe_ms),
         must_lose=must_lose,
         expect=(*content.expect, *raw.expect),
+        jitter_ms=raw.jitter_ms,
     )
 
 

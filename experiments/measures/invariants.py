@@ -14,7 +14,14 @@ import numpy as np
 from experiments.measures.beacon import ownership_changes
 from experiments.measures.failover import Failover
 from experiments.measures.probe import ProbeFigures, lost_mask
-from experiments.measures.records import MASTER_FAULTS, Event, Trial, is_fe_crash, loses_state
+from experiments.measures.records import (
+    MASTER_FAULTS,
+    STREAM,
+    Event,
+    Trial,
+    is_fe_crash,
+    loses_state,
+)
 
 STOP_WITHIN_MS = 50.0
 """"At once": the kernel is switched by one sysctl write in the FE's worker thread."""
@@ -33,7 +40,7 @@ def violations(
 ) -> tuple[str, ...]:
     """All violations. `probes` is empty if the meter cannot be believed."""
     reasons = [*_one_hand(trial), *_kernel_is_table(trial), *_forwarding(trial, found)]
-    reasons += _no_loss(trial, probes)
+    reasons += [*_no_loss(trial, probes), *_stream_whole(trial)]
     if probes:
         reasons += _stopped_means_stopped(trial)
     reasons += _events_once(trial, found)
@@ -67,6 +74,29 @@ def _kernel_is_table(trial: Trial) -> Iterator[str]:
             yield f"invariant 2: the kernel of {fe} has {stray} stray routes and lacks {lost}"
 
 
+def _stream_whole(trial: Trial) -> Iterator[str]:
+    """6: of a stream of changes each kernel has got, one after the other, those that were
+    acknowledged and at most the one under way: none twice, none left out, none taken back."""
+    stream = trial.stream
+    if stream is None or trial.description.settings.mode != "hot+sync":
+        return
+    told, acked = len(stream.asked), len(stream.acked)
+    for fe, seen in stream.seen.items():
+        numbers = [number for _added, number in seen]
+        removed = sum(not added for added, _number in seen)
+        if removed or numbers not in (list(range(acked)), list(range(told))):
+            right = next((i for i, n in enumerate(numbers) if n != i), len(numbers))
+            yield (
+                f"invariant 6: {acked} of {told} changes were acknowledged, the kernel of {fe} got"
+                f" {len(numbers)}, in order up to number {right}, and {removed} were removed"
+            )
+        held = trial.kernels.get(fe, {}).get("routes")
+        if isinstance(held, list):
+            left = sum(_row(row).startswith("100.") for row in held)
+            if left != len(numbers) - 2 * removed:
+                yield f"invariant 6: the kernel of {fe} has {left} routes of the stream in the end"
+
+
 def _row(row: object) -> str:
     return row if isinstance(row, str) else repr(row)
 
@@ -78,7 +108,8 @@ def _no_loss(trial: Trial, probes: Sequence[ProbeFigures]) -> Iterator[str]:
     if about.settings.system == "frr":
         return  # its control plane is no CE: what its end costs is the figure that is asked for
     control_only = all(
-        fault.spec.kind in MASTER_FAULTS and not loses_state(fault) for fault in about.faults
+        fault.spec.kind in (*MASTER_FAULTS, STREAM) and not loses_state(fault)
+        for fault in about.faults
     )
     expired = any(e.fields.get("what") == "expired" for e in trial.of("cefti"))
     lost = sum(p.lost + p.lost_after for p in probes)

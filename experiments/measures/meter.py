@@ -9,11 +9,14 @@ from collections.abc import Iterator, Sequence
 
 from experiments.measures.beacon import beats_before
 from experiments.measures.probe import ProbeFigures
-from experiments.measures.records import Trial
+from experiments.measures.records import STREAM, Trial
 from lab.backend import AppliedFault
 
 CLOCK_ERROR_MS = 1.0
 """A packet that arrives this long before it was sent: the clock conversion is wrong."""
+
+MIN_CHANGES = 5
+"""Of a stream, before the master dies."""
 
 MIN_BEATS_SHARE = 0.5
 """Of the beats that fit into the calibration."""
@@ -47,12 +50,24 @@ def probe_faults(figures: ProbeFigures, sender_pause_ms: float) -> Iterator[str]
         yield f"{name}: traffic did not come back"
 
 
+def _stream_faults(trial: Trial) -> Iterator[str]:
+    """A stream of changes that did not flow proves nothing."""
+    if not any(fault.spec.kind == STREAM for fault in trial.description.faults):
+        return
+    stream = trial.stream
+    if stream is None or len(stream.acked) < MIN_CHANGES:
+        yield f"stream: {len(stream.acked) if stream else 0} changes were acknowledged"
+    elif stream.refused:
+        yield f"stream: a change was refused: {stream.refused[0]}"
+
+
 def meter_faults(trial: Trial, probes: Sequence[ProbeFigures]) -> tuple[str, ...]:
     """Every reason not to believe this trial."""
     about = trial.description
     reasons = [r for p in probes for r in probe_faults(p, about.limits.sender_pause_ms)]
     if not probes:
         reasons.append("there are no probe records")
+    reasons += _stream_faults(trial)
     why = trial.notes.get("fault_reasons") or ()
     reasons += [
         f"fault {fault.spec.kind} on {fault.target}: the check that it happened failed"

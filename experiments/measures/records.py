@@ -21,6 +21,10 @@ MAX_JOURNAL_LINES = 1_000_000
 
 PLANNED = "planned-switch"
 TEARDOWN = "teardown"
+STREAM = "stream"
+"""One change after the other: it takes nothing away (lab/emulated/faults_stream.py)."""
+STREAM_NETWORK = 0x64400000
+"""100.64.0.0/10; its change number n is the n-th /24 of it."""
 ISOLATE_SOME = "isolate-some"
 MASTER_FAULTS = frozenset(
     {
@@ -119,6 +123,19 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream of changes, as its user saw it and as the kernels did."""
+
+    asked: tuple[int, ...]
+    """Numbers of the changes, in order."""
+    acked: tuple[int, ...]
+    """Those that the CE said every FE has."""
+    refused: tuple[str, ...]
+    seen: Mapping[str, tuple[tuple[bool, int], ...]]
+    """FE -> (added or removed, number) of each change that its kernel announced, in order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """Everything that one trial left behind."""
 
@@ -129,6 +146,7 @@ class Trial:
     probes: tuple[Probe, ...]
     beacons: Mapping[str, np.ndarray]
     """FE -> changes the kernel announced."""
+    stream: Stream | None
     kernels: Mapping[str, Mapping[str, Any]]
     """FE -> the lab's comparison of kernel and master at the end (`kernel-<fe>.json`)."""
     notes: Mapping[str, Any]
@@ -237,6 +255,28 @@ def _probes(folder: Path) -> Iterator[Probe]:
         )
 
 
+def _stream(folder: Path, fes: Collection[str]) -> Stream | None:
+    path = folder / "stream.jsonl"
+    if not path.exists():
+        return None
+    try:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path}: {error}") from None
+    seen = {}
+    for fe in fes:
+        record = folder / f"changes-{fe}.npy"
+        array = _array(record, BEACON) if record.exists() else np.zeros(0, BEACON)
+        numbers = (array["destination"].astype(np.int64) - STREAM_NETWORK) >> 8
+        seen[fe] = tuple(zip((array["added"] == 1).tolist(), numbers.tolist(), strict=True))
+    return Stream(
+        tuple(line["asked"] for line in lines if "asked" in line),
+        tuple(line["acked"] for line in lines if "acked" in line),
+        tuple(str(line["refused"]) for line in lines if "refused" in line),
+        seen,
+    )
+
+
 def read_trial(folder: Path) -> Trial:
     """RecordError if something is missing or is not what it should be."""
     description = read_description(folder)
@@ -252,4 +292,5 @@ def read_trial(folder: Path) -> Trial:
     }
     notes = _json(folder / "trial.json")
     probes = tuple(_probes(folder))
-    return Trial(folder, description, tuple(events), probes, beacons, kernels, notes)
+    stream = _stream(folder, description.fes)
+    return Trial(folder, description, tuple(events), probes, beacons, stream, kernels, notes)

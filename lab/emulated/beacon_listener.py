@@ -3,8 +3,9 @@
 A raw RTNLGRP_IPV4_ROUTE socket in each FE's namespace, parsed by hand; shares no code with the FE
 that makes the changes. One process holds the sockets of all FEs; the fork server starts it in any
 namespace as `lab.emulated.beacon_listener:run`. A socket filter lets only routes within
-198.18.0.0/15 through, so that programming 100,000 routes neither wakes this process nor overruns
-it; an overrun (ENOBUFS) is kept as a time at which the instrument was blind.
+198.18.0.0/15, and those of a stream of changes, through, so that programming 100,000 routes
+neither wakes this process nor overruns it; an overrun (ENOBUFS) is kept as a time at which the
+instrument was blind.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from lab.emulated.namespaces import network_of
 _BEACON_NETWORK = 0xC6120000
 _BEACON_MASK = 0xFFFE0000
 """198.18.0.0/15, RFC 2544's benchmarking range."""
+_STREAM_NETWORK = 0x64400000
+_STREAM_MASK = 0xFFC00000
+"""100.64.0.0/10: a stream of changes (`lab/emulated/faults_stream.py`)."""
 
 _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP = 1
@@ -44,18 +48,21 @@ _RTA_DST = 1
 
 
 def _filter() -> bytes:
-    """cBPF: pass a message whose RTA_DST lies in the beacon's network, drop all others."""
+    """cBPF: pass a message whose RTA_DST lies in one of the two networks, drop all others."""
     find_attribute = 0xFFFFF000 + 12  # SKF_AD_OFF + SKF_AD_NLATTR: A = offset of type X from A on
     attributes = _NLMSG_HEADER.size + _RTMSG_OCTETS
     program = (
         (0x00, 0, 0, attributes),  # ld #attributes
         (0x01, 0, 0, _RTA_DST),  # ldx #RTA_DST
         (0x20, 0, 0, find_attribute),  # ld [find_attribute]
-        (0x15, 5, 0, 0),  # jeq #0, drop (a default route has no RTA_DST)
+        (0x15, 8, 0, 0),  # jeq #0, drop (a default route has no RTA_DST)
         (0x07, 0, 0, 0),  # tax
         (0x40, 0, 0, _RTA_HEADER.size),  # ld [x + 4]
         (0x54, 0, 0, _BEACON_MASK),  # and #mask
-        (0x15, 0, 1, _BEACON_NETWORK),  # jeq #network
+        (0x15, 3, 0, _BEACON_NETWORK),  # jeq #network, pass
+        (0x40, 0, 0, _RTA_HEADER.size),  # ld [x + 4]
+        (0x54, 0, 0, _STREAM_MASK),  # and #mask
+        (0x15, 0, 1, _STREAM_NETWORK),  # jeq #network, pass, drop
         (0x06, 0, 0, 0x40000),  # ret (pass)
         (0x06, 0, 0, 0),  # ret (drop)
     )
@@ -67,6 +74,8 @@ class _Watch:
     """One FE's socket and record."""
 
     record: BeaconRecord
+    stream: BeaconRecord
+    """Of a stream of changes; written only if there was one."""
     socket: socket.socket
     protocol: int | None = None
 
@@ -84,12 +93,13 @@ class _Watch:
                 continue
             now = time.monotonic_ns()
             for added, destination in beacon_changes(datagram, self.protocol):
-                self.record.note(now, added, destination)
+                of_beacon = destination & _BEACON_MASK == _BEACON_NETWORK
+                (self.record if of_beacon else self.stream).note(now, added, destination)
 
 
 def beacon_changes(datagram: bytes, protocol: int | None = None) -> list[tuple[bool, int]]:
-    """(added, destination) of every IPv4 route message in it that lies in the beacon's network,
-    and, where one is named, was made by this routing protocol."""
+    """(added, destination) of every IPv4 route message in it that lies in the beacon's network or
+    the stream's, and, where one is named, was made by this routing protocol."""
     changes = []
     offset = 0
     while offset + _NLMSG_HEADER.size <= len(datagram):
@@ -103,7 +113,10 @@ def beacon_changes(datagram: bytes, protocol: int | None = None) -> list[tuple[b
             and protocol in (None, datagram[offset + _PROTOCOL_OFFSET])
         ):
             destination = _destination(datagram, attributes, offset + length)
-            if destination is not None and destination & _BEACON_MASK == _BEACON_NETWORK:
+            if destination is not None and (
+                destination & _BEACON_MASK == _BEACON_NETWORK
+                or destination & _STREAM_MASK == _STREAM_NETWORK
+            ):
                 changes.append((kind == _RTM_NEWROUTE, destination))
         offset += (length + 3) & ~3
     return changes
@@ -156,7 +169,10 @@ def run(config: Mapping[str, Any]) -> None:
     watches = {}
     poll = select.epoll()
     for fe, pid in config["fes"].items():
-        watch = _Watch(BeaconRecord(fe), open_watch(int(pid), buffer), config.get("protocol"))
+        listener = open_watch(int(pid), buffer)
+        watch = _Watch(
+            BeaconRecord(fe), BeaconRecord(fe, "changes"), listener, config.get("protocol")
+        )
         watches[watch.socket.fileno()] = watch
         poll.register(watch.socket.fileno(), select.EPOLLIN)
     punctuality = become_punctual(int(config.get("fifo", LISTENER_PRIORITY)))
@@ -170,3 +186,5 @@ def run(config: Mapping[str, Any]) -> None:
         watch.read()
         watch.socket.close()
         watch.record.write(config["folder"], {"listener": asdict(punctuality)})
+        if watch.stream.at_ns:
+            watch.stream.write(config["folder"], {})

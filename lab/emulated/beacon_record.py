@@ -19,9 +19,10 @@ MAX_EVENTS = 1_000_000
 
 @dataclass(slots=True)
 class BeaconRecord:
-    """`beacon-FE.npy` (`BEACON_DTYPE`) and `beacon-FE.json`."""
+    """`beacon-FE.npy` (`BEACON_DTYPE`) and `beacon-FE.json`; a stream of changes: `changes-`."""
 
     fe: str
+    kind: str = "beacon"
     at_ns: array[int] = field(default_factory=lambda: array("q"))
     added: bytearray = field(default_factory=bytearray)
     destination: array[int] = field(default_factory=lambda: array("I"))
@@ -39,11 +40,11 @@ class BeaconRecord:
         record["at_ns"] = np.frombuffer(self.at_ns, np.int64)
         record["added"] = np.frombuffer(self.added, np.uint8)
         record["destination"] = np.frombuffer(self.destination, np.uint32)
-        np.save(Path(folder) / f"beacon-{self.fe}.npy", record)
+        np.save(Path(folder) / f"{self.kind}-{self.fe}.npy", record)
         described = {
             **facts,
             "events": len(record),
             "truncated": len(record) == MAX_EVENTS,
             "blind_ns": self.blind_ns,
         }
-        (Path(folder) / f"beacon-{self.fe}.json").write_text(json.dumps(described) + "\n")
+        (Path(folder) / f"{self.kind}-{self.fe}.json").write_text(json.dumps(described) + "\n")

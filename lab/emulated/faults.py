@@ -21,6 +21,7 @@ from lab.emulated import (
     faults_planned,
     faults_process,
     faults_starve,
+    faults_stream,
 )
 from lab.emulated.faults_bench import Bench, Fault
 
@@ -102,6 +103,13 @@ KINDS: dict[str, FaultKind] = {
             _PROCESS,
             faults_starve.Starvation,
             {"percent": f"of a core (default {faults_starve.DEFAULT_PERCENT:g})"},
+        ),
+        FaultKind(
+            "stream",
+            "the CE is asked for one route after the other, each when every FE has the last",
+            ("master", "ce"),
+            faults_stream.Stream,
+            {"changes": f"how many (default {faults_stream.DEFAULT_CHANGES})"},
         ),
         FaultKind(
             "link-cut",

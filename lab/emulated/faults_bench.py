@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from lab.emulated.journals import Journals
@@ -17,6 +18,10 @@ class Bench(Protocol):
 
     @property
     def network(self) -> Network: ...
+
+    @property
+    def folder(self) -> Path:
+        """Takes the records of the trial that runs."""
 
     @property
     def journals(self) -> Journals: ...

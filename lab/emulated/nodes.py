@@ -58,6 +58,10 @@ class NetworkElement:
         return self._network
 
     @property
+    def folder(self) -> Path:
+        return self._folder
+
+    @property
     def journals(self) -> Journals:
         return self._journals
 

@@ -209,7 +209,7 @@ def _description(plan: Plan, planned: PlannedTrial, setting: Setting) -> Descrip
         calibrate_ms=cell.calibrate_ms,
         observe_ms=cell.observe_ms,
         must_lose=cell.must_lose,
-        fes=tuple(node.name for node in topology.of_kind("fe")),
+        fes=tuple(node.name for node in topology.of_kind("fe")[: cell.settings.fes]),
         ces={node.name: node.id for node in topology.of_kind("ce")[: cell.settings.ces]},
         limits=_limits(setting, cell),
     )

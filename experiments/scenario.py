@@ -56,6 +56,7 @@ _BOUNDS: Mapping[str, tuple[int, int]] = {
     "probe_pps": (20, 50_000),
     "ces": (1, 100),
     "load": (0, 64),
+    "fes": (1, 153),
 }
 """Of the numbers in `CellSettings`; the probe's are what its sender can do."""
 

@@ -63,6 +63,8 @@ class CellSettings:
     load: int = 0
     """Processes beside the lab that compute without end, at SCHED_OTHER, while a trial runs: as
     many as the machine has cores leave none of them idle."""
+    fes: int | None = None
+    """The same of its FEs, with the hosts and links between them."""
     impair: str = "none"
     """Name of the set of impairments, as the scenario has it."""
     impairments: tuple[Impairment, ...] = ()

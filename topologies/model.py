@@ -6,7 +6,7 @@ FE and CE processes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal["ce", "fe", "host"]
@@ -88,9 +88,30 @@ class Topology:
     def of_kind(self, kind: Kind) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if node.kind == kind)
 
+    def of_first_fes(self, count: int) -> Topology:
+        """The first so many FEs, and what of links, hosts and flows lies between them."""
+        hosts_at = {a: b for link in self.links for a, b in _ways(link)}
+        fes = {fe.name for fe in self.of_kind("fe")[:count]}
+        hosts = {host.name for host in self.of_kind("host") if hosts_at.get(host.name) in fes}
+        left = fes | hosts
+        nodes = tuple(node for node in self.nodes if node.kind == "ce" or node.name in left)
+        links = tuple(link for link in self.links if {link.a.node, link.b.node} <= left)
+        named = {"ces", "fes", *(node.name for node in nodes), *(link.name for link in links)}
+        return replace(
+            self,
+            nodes=nodes,
+            links=links,
+            impairments=tuple(each for each in self.impairments if each.link in named),
+            flows=tuple(flow for flow in self.flows if {flow.source, flow.destination} <= hosts),
+        )
+
     def node(self, name: str) -> Node:
         """KeyError for an unknown name."""
         for node in self.nodes:
             if node.name == name:
                 return node
         raise KeyError(name)
+
+
+def _ways(link: Link) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (link.a.node, link.b.node), (link.b.node, link.a.node)

@@ -196,8 +196,16 @@ def _takeovers(trial: Trial, failover: Failover) -> Iterator[str]:
 
 def _had(trial: Trial, fe: str, new: str, t_ns: int) -> str | None:
     """Whom this FE had before the change that made `new` its master at that instant. Not always
-    the CE that the fault took: between the two the FE may have had, and lost, another one."""
-    masters = [e.fields.get("ce") for e in trial.of("master", fe) if e.t <= t_ns]
+    the CE that the fault took: between the two the FE may have had, and lost, another one.
+
+    The CE can be quicker than the FE's journal: what the FE told it is then written down by the FE
+    a moment later."""
+    events = list(trial.of("master", fe))
+    masters = [e.fields.get("ce") for e in events if e.t <= t_ns]
+    next_one = events[len(masters)] if len(masters) < len(events) else None
+    soon = t_ns + trial.description.limits.jitter_ms * 1e6
+    if masters[-1:] != [new] and next_one is not None and next_one.t <= soon:
+        masters.append(next_one.fields.get("ce"))
     while masters and masters[-1] != new:
         masters.pop()
     return next((ce for ce in reversed(masters[:-1]) if ce is not None), None)

@@ -37,6 +37,19 @@ def ces_in_use(topology: Topology, settings: CellSettings) -> tuple[Node, ...]:
     return ces
 
 
+def taking_part(topology: Topology, settings: CellSettings) -> Topology:
+    """What of a topology a cell uses. (Its CEs are all in it: see `ces_in_use`.)"""
+    if settings.fes is None:
+        return topology
+    there = len(topology.of_kind("fe"))
+    if settings.fes > there:
+        raise LabError(f"{settings.fes} FEs are asked for, {topology.name} has {there}")
+    part = topology.of_first_fes(settings.fes)
+    if not part.flows:
+        raise LabError(f"no flow is left with the first {settings.fes} FEs of {topology.name}")
+    return part
+
+
 def journal_path(folder: Path, node: str) -> Path:
     return folder / f"{node}.journal.jsonl"
 

@@ -52,20 +52,23 @@ class Instruments:
     def __init__(
         self,
         network: Network,
+        topology: Topology,
         forkserver: ForkServer,
         folder: Path,
         pps: int,
         run_s: float,
         listener: tuple[str, Mapping[str, object]],
     ) -> None:
-        """`listener`: the beacon's, as the fork server calls it, and what it needs beside folder
-        and duration. LabError if a host would have to send more than it can."""
+        """`topology`: what of the network's takes part. `listener`: the beacon's, as the fork
+        server calls it, and what it needs beside folder and duration. LabError if a host would
+        have to send more than it can."""
         self._network = network
+        self._topology = topology
         self._forkserver = forkserver
         self._folder = folder
         self._common = {"pps": pps, "folder": str(folder), "run_s": run_s}
         self._listener = listener
-        self._flows = flows_of(network.topology)
+        self._flows = flows_of(topology)
         busiest = max((len(self._of(host, 0)) for host, _, _ in self._flows), default=0)
         if pps < MIN_PPS or pps * busiest > MAX_PPS:
             raise LabError(
@@ -79,9 +82,8 @@ class Instruments:
 
     def start(self, pcap: bool) -> int:
         """Returns the CLOCK_MONOTONIC time of the first packet; everything is listening by then."""
-        topology = self._network.topology
         if pcap:
-            nodes = [node.name for node in topology.nodes if node.control_address is not None]
+            nodes = [n.name for n in self._topology.nodes if n.control_address is not None]
             self._capture = Capture(self._network, nodes, self._folder)
         ready = []
         for host in dict.fromkeys(receiver for _, receiver, _ in self._flows):
@@ -110,7 +112,7 @@ class Instruments:
         clock = ClockRecord(self._clock_start, measure_offset())
         (self._folder / "clock.json").write_text(json.dumps(clock.as_json(), indent=1) + "\n")
         missing = join_halves([flow for _, _, flow in self._flows], self._folder)
-        for fe in self._network.topology.of_kind("fe"):
+        for fe in self._topology.of_kind("fe"):
             if not (self._folder / f"beacon-{fe.name}.npy").exists():
                 missing.append(f"beacon-{fe.name}")
         return [*missing, *silent]

@@ -82,11 +82,11 @@ class EmulatedLab:
         self._impairments.apply(wanted, settings.probe_pps)
         self._folder = folder
         self._tml = settings.tml
-        budget_s = READY_BUDGET_S
-        budget_s += settings.routes * len(self._topology.of_kind("fe")) / ROUTES_PER_S
         self._system = systems.of(settings.system)
         element = self._system.element(self._network, self._forkserver, settings, folder)
         self._element = element
+        budget_s = READY_BUDGET_S
+        budget_s += settings.routes * len(element.topology.of_kind("fe")) / ROUTES_PER_S
         begun = time.monotonic()
         try:
             element.start()
@@ -156,11 +156,12 @@ class EmulatedLab:
             trial = Trial(element, folder, calibrate_ms, observe_ms, system.record_tables)
             instruments = Instruments(
                 self._network,
+                element.topology,
                 self._forkserver,
                 folder,
                 element.settings.probe_pps,
                 trial.run_s,
-                system.listener(self._network),
+                system.listener(self._network, element.topology),
             )
             self._undo = trial.undo
             records = trial.run(instruments, faults, self._pcap)

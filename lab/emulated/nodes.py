@@ -12,7 +12,7 @@ from typing import Any
 
 from lab.backend import CellSettings, LabError
 from lab.emulated.clock import ELEMENT_PRIORITY
-from lab.emulated.config_for import ces_in_use, config_for
+from lab.emulated.config_for import ces_in_use, config_for, taking_part
 from lab.emulated.forkserver import ForkServer, Proc
 from lab.emulated.journals import Journals
 from lab.emulated.network import Network
@@ -35,11 +35,12 @@ class NetworkElement:
     ) -> None:
         """`folder` takes the journals and what the processes print (`<node>.log`)."""
         self._network = network
+        self._topology = taking_part(network.topology, settings)
         self._forkserver = forkserver
         self._settings = settings
         self._folder = folder
         self._elements: dict[str, Node] = {
-            node.name: node for node in self._nodes(network.topology, settings)
+            node.name: node for node in self._nodes(self._topology, settings)
         }
         self._journals = Journals(folder, self._elements)
         self._procs: dict[str, Proc] = {}
@@ -51,7 +52,8 @@ class NetworkElement:
 
     @property
     def topology(self) -> Topology:
-        return self._network.topology
+        """What of the network's takes part."""
+        return self._topology
 
     @property
     def network(self) -> Network:

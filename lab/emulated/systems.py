@@ -15,6 +15,7 @@ from lab.emulated import kernel_record
 from lab.emulated.forkserver import ForkServer
 from lab.emulated.network import Network
 from lab.emulated.nodes import NetworkElement
+from topologies.model import Topology
 
 MakeElement = Callable[[Network, ForkServer, CellSettings, Path], NetworkElement]
 RecordTables = Callable[[NetworkElement, Path, Iterable[str]], object]
@@ -28,7 +29,7 @@ class SystemParts:
     """One system."""
 
     element: MakeElement
-    listener: Callable[[Network], Listener]
+    listener: Callable[[Network, Topology], Listener]
     record_tables: RecordTables
     one_master: bool = True
     """All FEs have the same one before a trial begins."""
@@ -43,8 +44,8 @@ def of(system: System) -> SystemParts:
     return SystemParts(NetworkElement, _kernel_listener, kernel_record.write)
 
 
-def _kernel_listener(network: Network) -> Listener:
-    fes = {fe.name: network.node(fe.name).pid for fe in network.topology.of_kind("fe")}
+def _kernel_listener(network: Network, topology: Topology) -> Listener:
+    fes = {fe.name: network.node(fe.name).pid for fe in topology.of_kind("fe")}
     return "lab.emulated.beacon_listener:run", {"fes": fes}
 
 
@@ -53,8 +54,8 @@ def _frr() -> SystemParts:
     from lab.frr.configuration import OSPF_PROTOCOL
     from lab.frr.element import FrrElement
 
-    def listener(network: Network) -> Listener:
-        target, needs = _kernel_listener(network)
+    def listener(network: Network, topology: Topology) -> Listener:
+        target, needs = _kernel_listener(network, topology)
         return target, {**needs, "protocol": OSPF_PROTOCOL}
 
     return SystemParts(FrrElement, listener, tables.write, one_master=False)
@@ -65,8 +66,8 @@ def _openflow() -> SystemParts:
     from lab.openflow.element import OpenFlowElement
     from lab.openflow.switch import management_socket
 
-    def listener(network: Network) -> Listener:
-        fes = [fe.name for fe in network.topology.of_kind("fe")]
+    def listener(_network: Network, topology: Topology) -> Listener:
+        fes = [fe.name for fe in topology.of_kind("fe")]
         sockets = {fe: str(management_socket(fe)) for fe in fes}
         return "lab.openflow.flow_listener:run", {"sockets": sockets}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.backend import CellSettings, LabError
-from lab.emulated.config_for import journal_path
+from lab.emulated.config_for import journal_path, taking_part
 from lab.emulated.forkserver import ForkServer
 from lab.emulated.network import NetNode, Network
 from lab.emulated.nodes import NetworkElement
@@ -34,7 +34,7 @@ class FrrElement(NetworkElement):
         self, network: Network, forkserver: ForkServer, settings: CellSettings, folder: Path
     ) -> None:
         configuration.check_possible(settings)
-        self._sources = configuration.beacon_sources(network.topology)
+        self._sources = configuration.beacon_sources(taking_part(network.topology, settings))
         super().__init__(network, forkserver, settings, folder)
 
     def _nodes(self, topology: Topology, settings: CellSettings) -> tuple[Node, ...]:

@@ -20,7 +20,7 @@ from fe_datapath.fake import FakeDatapath
 from forces.effects import Deliver
 from forces.events import LinkChanged
 from lab.backend import CellSettings, LabError
-from lab.emulated.config_for import ces_in_use, config_for
+from lab.emulated.config_for import ces_in_use, config_for, taking_part
 from lab.simulated.dataplane import DataPlane
 from lab.simulated.honesty import Honesty
 from lab.simulated.impaired import ControlLinks, probe_delays
@@ -61,6 +61,7 @@ class NetworkElement:
         watchers: Iterable[Watcher] = (),
     ) -> None:
         """LabError for settings that the topology cannot have."""
+        topology = taking_part(topology, settings)
         self.topology = topology
         self.settings = settings
         self.world = world

@@ -8,6 +8,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ from topologies.loader import load_topology
 
 SOFTENED = {"routes": 50, "probe_pps": 1000}
 """What is a matter of size, and not of what happens, is kept small."""
+MOST_FES = 8
 SLOWEST_BEACON_MS = 25
 
 
@@ -36,7 +38,11 @@ class Silent:
 
 def softened(cell: Cell) -> Cell:
     settings = cell.settings
-    smaller = {name: min(getattr(settings, name), most) for name, most in SOFTENED.items()}
+    smaller: dict[str, Any] = {
+        name: min(getattr(settings, name), most) for name, most in SOFTENED.items()
+    }
+    if settings.fes is not None:
+        smaller["fes"] = min(settings.fes, MOST_FES)
     if settings.beacon_ms:
         smaller["beacon_ms"] = max(settings.beacon_ms, SLOWEST_BEACON_MS)
     return replace(cell, settings=replace(settings, **smaller))

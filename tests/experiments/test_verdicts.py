@@ -195,6 +195,23 @@ def test_invariant_5_ha_event_once_per_ce(make: Make) -> None:
     assert "fe1 sent PrimaryCEChanged 2 times to ce2" in outcome.reasons[0]
 
 
+@pytest.mark.parametrize(("last", "verdict"), [("ce1", "ok"), ("ce2", "violated")])
+def test_a_ce_may_be_quicker_than_the_journal_of_the_fe_that_told_it(
+    make: Make, last: str, verdict: str
+) -> None:
+    def hurry(folder: Path) -> None:
+        path = folder / "ce2.journal.jsonl"
+        entries = [json.loads(line) for line in path.read_text().splitlines()]
+        for entry in entries:
+            if entry["event"] == "takeover" and entry["fe"] == "fe1":
+                entry["t"] -= 160_000  # the FE's `master` stands 50 us before it
+                entry["last"] = last
+        path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+    outcome = make(change=hurry)
+    assert outcome.verdict == verdict, outcome.reasons
+
+
 def relive(folder: Path, fe: str, lost_ms: float, last: str) -> None:
     """Write into the records that ce2 lost this FE and got it back so long after the failover."""
     path = folder / "lab.journal.jsonl"

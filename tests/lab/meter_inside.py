@@ -50,9 +50,9 @@ def known_outages(pps: int, count: int, seed: int) -> list[dict[str, float]]:
     try:
         network.node("fe1").write_sysctls({"net/ipv4/ip_forward": "1"})
         spans = _spans(count, seed)
-        listener = systems.of("forces").listener(network)
+        listener = systems.of("forces").listener(network, network.topology)
         run_s = (spans[-1][1] + LEAD_NS) / 1e9 + 10
-        instruments = Instruments(network, server, folder, pps, run_s, listener)
+        instruments = Instruments(network, network.topology, server, folder, pps, run_s, listener)
         start_ns = instruments.start(pcap=False)
         spans = [(start_ns + a, start_ns + b) for a, b in spans]
         for host in ("h1", "h2"):

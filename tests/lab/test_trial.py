@@ -35,7 +35,7 @@ def test_every_flow_is_probed_both_ways_and_no_two_share_a_socket() -> None:
 def test_a_probe_rate_that_a_host_cannot_send_is_refused(tmp_path: Path, pps: int) -> None:
     network = Network(load_topology("diamond"))
     with pytest.raises(LabError, match=f"probe_pps {pps} is not possible"):
-        Instruments(network, ForkServer(()), tmp_path, pps, 10, ("none:none", {}))
+        Instruments(network, network.topology, ForkServer(()), tmp_path, pps, 10, ("none:none", {}))
 
 
 def test_lateness_is_told_in_microseconds() -> None:

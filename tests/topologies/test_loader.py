@@ -36,6 +36,19 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
+def test_the_first_fes_bring_their_hosts_links_and_flows(tmp_path: Path) -> None:
+    star = load_topology("star")
+    part = star.of_first_fes(3)
+    assert [node.name for node in part.nodes] == ["ce1", "ce2", "fe1", "fe2", "fe3", "h1", "h2"]
+    assert {link.name for link in part.links} == {"h1-fe1", "fe1-h2", "fe1-fe2", "fe1-fe3"}
+    assert part.flows == star.flows
+    assert star.of_first_fes(50) == star
+    wide = load_topology(written(tmp_path, GOOD + "impairments: [{link: fe2, delay_ms: 1}]\n"))
+    one = wide.of_first_fes(1)
+    assert ([node.name for node in one.nodes], one.flows) == (["ce1", "fe1", "h1"], ())
+    assert (len(wide.impairments), one.impairments) == (1, ())
+
+
 @pytest.mark.parametrize("name", available())
 def test_every_shipped_topology_is_connected_and_numbered_without_overlap(name: str) -> None:
     topology = load_topology(name)

@@ -28,6 +28,7 @@ from forces.events import (
     BadMessage,
     ConnectFailed,
     Event,
+    LossCause,
     MessageReceived,
     PeerLost,
     PeerUp,
@@ -39,6 +40,9 @@ from forces.wire import decode, encode
 
 MS = 1_000_000
 DIAL_AGAIN_NS = 200 * MS
+GUARDED_NS = 5 * MS
+"""Where a guard says that a CE has died it says so to the FEs too, and they move by themselves: so
+long they are left in peace, for each question costs them and us time that the takeover needs."""
 FEED_AGAIN_NS = 200 * MS
 """How often a replica that nobody feeds reads the FE's journal, and asks the master again."""
 
@@ -89,7 +93,7 @@ class Replication:
 
     def concerns(self, event: Event) -> bool:
         match event:
-            case TimerFired(("fr" | "feed", _)):
+            case TimerFired(("fr" | "ask" | "feed", _)):
                 return True
             case (
                 MessageReceived(peer=peer)
@@ -116,6 +120,8 @@ class Replication:
                 self._received(self.peers[event.peer], event, now)
             case TimerFired(("fr", int(peer))):
                 self._timer(self.peers[peer], now)
+            case TimerFired(("ask", int(peer))):
+                self._ask_fes(self.peers[peer], now)
             case TimerFired(("feed", int(fe))):
                 self._feed_due.pop(fe, None)
                 self._feed(fe, now)
@@ -145,7 +151,10 @@ class Replication:
             self._release(fe)
         if known:
             self._out.append(Journal("fr_lost", {"peer": peer.name, "cause": cause}))
-            self._ask_fes(peer, now)
+            if cause == LossCause.GUARD:
+                self._out.append(SetTimer(("ask", peer.id), now + GUARDED_NS))
+            else:
+                self._ask_fes(peer, now)
         for fe, session in self._sessions.items():
             if session.role is Role.BACKUP and session.master == peer.id:
                 self.replicas[fe].following = False

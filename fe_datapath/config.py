@@ -94,4 +94,6 @@ class FeConfig:
     """Path of the Unix socket of the local HTTP API; empty: none."""
     redirect: RedirectConfig | None = None
     """None: no packets to and from the CE, and no RedirectIn and RedirectOut."""
+    lfb_documents: tuple[str, ...] = ()
+    """Paths of RFC 5812 LFB libraries: the FE has instance 1 of each class that they add."""
     extra: dict[str, str] = field(default_factory=dict)

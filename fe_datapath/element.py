@@ -29,6 +29,7 @@ from fe_datapath.lfbs.plan import Plan
 from fe_datapath.lfbs.redirect import Redirection
 from fe_datapath.lfbs.sorting import link_layer
 from fe_datapath.lfbs.sync import StateSync
+from fe_datapath.lfbs.unbound import hosted
 from fe_datapath.lfbs.unicast import Unicast
 from fe_datapath.notifications import notification
 from fe_datapath.questions import Questions
@@ -54,7 +55,6 @@ from forces.events import (
 from forces.header import ALL_ELEMENTS, ALL_FES, Ack, Flags, MessageType, TransPhase
 from forces.mastership import HaMode
 from forces.messages import Message
-from forces.model import library
 
 PORT_EVENTS = {
     "OperStatus": "PHYPortStatusChanged",
@@ -80,7 +80,7 @@ class ForwardingElement:
         self.ha = HighAvailability(config, self.context, self, rng_seed)
         self.restart = Restart(config, self.context, found, lambda: self.ha.master is not None)
         self.ports = {number: Port(state, readings) for number, state in ports.items()}
-        lfbs = library()
+        lfbs, self.unbound = hosted(config.lfb_documents)
         self.fepo = Fepo(lfbs, config, self.ha.mastership, self.ha.statistics)
         self.fe_object = FeObject(lfbs, config)
         self.unicast = Unicast(lfbs, self.ports, readings)
@@ -93,7 +93,7 @@ class ForwardingElement:
         self.sync = StateSync(lfbs, lambda: self.configs.pending, self.ha.liveness)
         instances += [*self.unicast.instances, self.sync]
         self.redirection = Redirection(lfbs, config, self.ha.send, self.context.emit)
-        instances += self.redirection.instances()
+        instances += [*self.redirection.instances(), *self.unbound]
         self.fe_object.describe(instances, self.redirection.exceptions)
         self.store = Store(lfbs, instances)
         self.configs = Configs(self.store, self.unicast, self.context.next_token)
@@ -314,6 +314,9 @@ class ForwardingElement:
                 self._answer(request.peer, request.message, kind, body)
         changes = edits.transaction.changes()
         self.applied += bool(len(edits.transaction))
+        for unbound in self.unbound:
+            for title in unbound.told(changes.get(unbound, {}), self.context.now):
+                self._notify(unbound, title)
         if self.fe_object in changes:
             self.fe_object.by_grace = False
             if self.restart.graceful and self.fe_object.forwarding:
@@ -427,6 +430,8 @@ class ForwardingElement:
         self.fe_object.state = FeState.OperDisable
         for instance in self.store.instances.values():
             instance.forget_events()
+        for unbound in self.unbound:
+            unbound.begin_anew()
         self.fe_object.by_grace = False
         self._program((SetForwarding(False), *self.restart.discard(), *held.deletions()))
 

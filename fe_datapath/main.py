@@ -24,6 +24,7 @@ from forces.io.journal import JournalWriter
 from forces.io.process import EXIT_USAGE, run_core
 from forces.io.select_tml import make_tml
 from forces.io.tml import TmlConfig
+from forces.model import ModelError
 
 
 async def start_fe(config: FeConfig, closing: AsyncExitStack) -> Driver:
@@ -112,7 +113,7 @@ def run_fe(config: FeConfig) -> int:
     async def start(closing: AsyncExitStack) -> None:
         try:
             await start_fe(config, closing)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ModelError) as error:
             text = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise OSError(f"{config.name}: {text}") from None
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fe_datapath.lfbs.plan import Plan
 from forces.errors import ProtocolError, ResultCode
-from forces.model import EventDef, EventFilter, LfbClass
+from forces.model import EventCondition, EventDef, EventFilter, LfbClass
 from forces.runs import PathRun
 
 if TYPE_CHECKING:
@@ -76,10 +76,10 @@ class Instance:
         if event.id not in self.registered:
             return False
         properties = self.filters.get(event.id)
-        if not properties:
+        if not properties and event.condition is EventCondition.CHANGED:
             return bool(before != value)
         if event.id not in self._filtering:
-            self._filtering[event.id] = EventFilter(event.condition, properties, before)
+            self._filtering[event.id] = EventFilter(event.condition, properties or {}, before)
         return self._filtering[event.id].update(value, now)
 
     def event_state(self, event: int) -> EventState:

@@ -8,6 +8,7 @@ import pytest
 from fe_datapath.datapath import PortState, SetNextHopGroup
 from fe_datapath.element import ForwardingElement
 from fe_datapath.lfbs.family import IPV4
+from fe_datapath.lfbs.prefixes import MANY
 from forces.errors import ResultCode as C
 from forces.events import LinkChanged, ProgramDone
 from forces.messages import LfbSelect, MessageType, Operation, OperType
@@ -24,8 +25,9 @@ from tests.fe_datapath.rig import (
     prefix,
     set_hop,
     set_prefix,
+    set_value,
 )
-from tests.fe_datapath.test_ipv6_and_groups import ecmp, group, set_group
+from tests.fe_datapath.test_ipv6_and_groups import ecmp, group, prefix6, set_group, set_hop6
 
 pytestmark = pytest.mark.kernel
 
@@ -114,6 +116,41 @@ def test_route_7_of_10_refused_by_the_kernel_leaves_the_kernel_as_it_was(kernel:
         assert answer[6] not in (C.SUCCESS, C.UNSPECIFIED_ERROR)
         assert answer[:6] + answer[7:] == [C.UNSPECIFIED_ERROR] * 9
         assert session.datapath.routes() == before == {key(n): 1 for n in (1, 2, 8)}
+
+    kernel.play(scenario)
+
+
+@pytest.mark.parametrize("count", [3, MANY, 1000], ids=["few", "many", "very many"])
+def test_what_the_kernel_drops_with_a_port_comes_back_with_it(
+    kernel: KernelRig, count: int
+) -> None:
+    """PLATFORM trap 2: next hops and their routes, of both families; those of the other port are
+    not touched. Rows that changed meanwhile come back as they are now."""
+
+    async def scenario(session: Session) -> None:
+        fe = await started(session)
+        assert set(await fe.config(set_hop6(1, 1), set_hop6(2, 2))) == {C.SUCCESS}
+        for lfb, table, row in (
+            ("IPv4UcastLPM", "IPv4PrefixTable", prefix),
+            ("IPv6UcastLPM", "IPv6PrefixTable", prefix6),
+        ):
+            rows = {n: row(n, 1 if n <= count else 2) for n in range(1, count + 6)}
+            assert await fe.config(set_value(lfb, table, value=rows)) == [C.SUCCESS]
+        before = session.datapath.nexthops(), dict(session.datapath.routes())
+        assert len(before[1]) == 2 * count + 10
+        await session.cut(1)
+        fe.notice(*session.links[-1])
+        await fe.follow()
+        assert len(session.datapath.routes()) == 10, "the kernel has dropped them"
+        moved = await fe.config(set_prefix(1, prefix(1, 2)), set_prefix(2, prefix(5000, 1)))
+        assert set(moved) == {C.SUCCESS}
+        await session.mend(1)
+        fe.notice(*session.links[-1])
+        await fe.follow()
+        wanted = before[1] | {key(1): 2, key(5000): 1}
+        del wanted[key(2)]
+        assert session.datapath.routes() == wanted
+        assert session.datapath.nexthops() == before[0]
 
     kernel.play(scenario)
 

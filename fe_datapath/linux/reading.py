@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from fe_datapath.datapath import SetRoutes
 from fe_datapath.linux import messages
-from fe_datapath.linux.messages import RT_TABLE_MAIN, Flag
+from fe_datapath.linux.messages import RT_TABLE_MAIN, Flag, MessageType
 from fe_datapath.linux.netlink import (
     HEADER,
     DumpInterrupted,
@@ -36,6 +36,8 @@ _GROUP_MEMBER_OCTETS = 8
 _RTMSG = struct.Struct("=8BI")
 """family, dst_len, src_len, tos, table, protocol, scope, type, flags."""
 _U32 = struct.Struct("=I")
+TOGETHER = 16
+"""Datagrams of a dump that are looked at together: half a MiB."""
 _OCTETS: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
 
 RouteKey = tuple[bytes, int]
@@ -119,20 +121,33 @@ class KernelReader:
         return found
 
     def _read_columns(self, family: int) -> SetRoutes:
-        """Whole datagrams are put aside unread, and looked at together."""
+        """Datagrams of messages that are alike are put aside unread, and looked at together, some
+        at a time: while they are still in the processor's cache."""
         import numpy as np  # large tables only: an FE without them starts faster
 
         octets = _OCTETS[family]
         layouts: dict[int, _RouteLayout] = {}
         alike: dict[int, list[bytes]] = {}
+        blocks = [np.empty(0, _route_columns(octets))]
 
-        def take(datagram: bytes, sequence: int) -> bool:
-            (size,) = _U32.unpack_from(datagram)
-            if size not in layouts or len(datagram) % size:
+        def look(size: int) -> None:
+            blocks.append(layouts[size].columns(sequence, b"".join(alike[size])))
+            alike[size].clear()
+
+        def take(datagram: bytes, number: int) -> bool:
+            size = _alike(datagram, number)
+            if not size:
                 return False
-            if _U32.unpack_from(datagram, len(datagram) - size)[0] != size:
-                return False
-            alike.setdefault(size, []).append(datagram)
+            if size not in layouts:
+                if _route(datagram, 0, size, self._protocol, family) is None:
+                    return False
+                layout = _RouteLayout.of(datagram, 0, size, octets)
+                if layout is None:
+                    return False
+                layouts[size], alike[size] = layout, []
+            alike[size].append(datagram)
+            if len(alike[size]) == TOGETHER:
+                look(size)
             return True
 
         sequence = self.netlink.sequences(1)
@@ -142,18 +157,12 @@ class KernelReader:
             route = _route(datagram, offset, end, self._protocol, family)
             if route is not None:
                 others.append(route)
-                layout = _RouteLayout.of(datagram, offset, end, octets)
-                if layout is not None:
-                    layouts.setdefault(end - offset, layout)
-        blocks = [layouts[size].columns(size, sequence, b"".join(alike[size])) for size in alike]
+        for size in alike:
+            look(size)
         if others:
-            blocks.append(
-                np.array(
-                    [(route.prefix, route.length, route.nexthop) for route in others],
-                    _route_columns(octets),
-                )
-            )
-        table = np.concatenate(blocks) if blocks else np.empty(0, _route_columns(octets))
+            rows = [(route.prefix, route.length, route.nexthop) for route in others]
+            blocks.append(np.array(rows, _route_columns(octets)))
+        table = np.concatenate(blocks)
         prefixes = np.ascontiguousarray(table["prefix"]).view(np.uint8).reshape(-1, octets)
         return SetRoutes(prefixes, table["length"], table["nexthop"])
 
@@ -205,6 +214,7 @@ class _RouteLayout:
     value, header of RTA_NH_ID, its value."""
 
     each: Callable[[bytes], Iterator[tuple[int, int, int, int, int, bytes, int, int]]]
+    size: int
     kind: int
     """nlmsg_type and nlmsg_flags as one word: a dump that was interrupted is not taken."""
     dst: int
@@ -231,9 +241,9 @@ class _RouteLayout:
         )
         (kind,) = _U32.unpack_from(datagram, offset + 4)
         (header,) = _U32.unpack_from(datagram, offset + dst)
-        return cls(layout.iter_unpack, kind, header, dst, nexthop, octets)
+        return cls(layout.iter_unpack, end - offset, kind, header, dst, nexthop, octets)
 
-    def columns(self, size: int, sequence: int, routes: bytes) -> NDArray[np.void]:
+    def columns(self, sequence: int, routes: bytes) -> NDArray[np.void]:
         """`_route_columns` of messages of this length. Raises DumpInterrupted also where one is
         not like the others: then it is read again."""
         import numpy as np
@@ -246,11 +256,11 @@ class _RouteLayout:
                     "names": ["size", "kind", "seq", "length", "dst", "prefix", "nh", "nexthop"],
                     "formats": ["u4", "u4", "u4", "u1", "u4", f"V{self.octets}", "u4", "u4"],
                     "offsets": [0, 4, 8, 17, dst, dst + 4, hop, hop + 4],
-                    "itemsize": size,
+                    "itemsize": self.size,
                 }
             ),
         )
-        constants = {"size": size, "kind": self.kind, "seq": sequence}
+        constants = {"size": self.size, "kind": self.kind, "seq": sequence}
         constants |= {"dst": self.dst, "nh": _NH_ID}
         if not all(bool((given[name] == value).all()) for name, value in constants.items()):
             raise DumpInterrupted
@@ -258,6 +268,15 @@ class _RouteLayout:
         for name in ("prefix", "length", "nexthop"):
             found[name] = given[name]
         return found
+
+
+def _alike(datagram: bytes, sequence: int) -> int:
+    """The length of each of its messages if they seem to be routes of one length, else 0."""
+    size, kind, _, number, _ = HEADER.unpack_from(datagram)
+    if kind != MessageType.NEWROUTE or number != sequence or len(datagram) % size:
+        return 0
+    last: int = _U32.unpack_from(datagram, len(datagram) - size)[0]
+    return size if last == size else 0
 
 
 def _route_columns(octets: int) -> list[tuple[str, str]]:

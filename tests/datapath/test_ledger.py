@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fe_datapath.datapath import DelRoute, DelRoutes, SetRoute, columns
@@ -20,6 +20,7 @@ def prefix(number: int) -> bytes:
     return bytes((20, 0, number, 0))
 
 
+@settings(deadline=None)
 @given(st.lists(steps, max_size=30), st.integers(0, 9))
 def test_the_ledger_is_a_table_of_routes_whenever_it_is_asked(
     given_steps: list[tuple[str, list[int], int, bool]], ask_every: int

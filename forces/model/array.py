@@ -191,6 +191,7 @@ class ArrayType(DataType):
         return tuple((index, self.row.pack(row)) for index, row in rows.items())
 
     def unpack_sparse(self, items: Sequence[tuple[int, bytes]]) -> dict[int, Any]:
+        """Rows that came as ILVs, by their index. Raises ProtocolError for one that came twice."""
         rows = {index: self.row.unpack(contents) for index, contents in items}
         if len(rows) != len(items):
             raise ProtocolError(ResultCode.INVALID_PARAMETERS, f"{self.name}: a row index twice")

@@ -55,9 +55,11 @@ class FieldsType(DataType):
         self.depth = 1 + max(field.type.depth for field in fields)
 
     def by_id(self, component_id: int) -> Field | None:
+        """None: there is no such component."""
         return self._by_id.get(component_id)
 
     def by_name(self, name: str) -> Field | None:
+        """None: there is no such component."""
         return self._by_name.get(name)
 
     def _known(self, value: Any) -> Mapping[str, Any]:

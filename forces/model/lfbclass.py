@@ -117,6 +117,8 @@ class Target:
 
 @dataclass(frozen=True)
 class LfbClass:
+    """One version of an LFB class (RFC 5812 section 4.7)."""
+
     id: int
     name: str
     version: str

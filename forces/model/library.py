@@ -169,6 +169,7 @@ class Library:
         return found
 
     def find(self, class_id: int) -> LfbClass | None:
+        """The class in its newest version; None: this library does not have it."""
         return self._by_id.get(class_id)
 
     def property_type(self, target: Target | DataType) -> FieldsType:

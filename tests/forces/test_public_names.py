@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+import inspect
+from types import FunctionType, ModuleType
+
+import pytest
+
 import forces
+import forces.model
+
+PUBLIC = pytest.mark.parametrize("module", [forces, forces.model], ids=lambda m: m.__name__)
 
 
-def test_public_names_are_sorted_and_exist() -> None:
-    assert list(forces.__all__) == sorted(
-        forces.__all__, key=lambda name: (not name.isupper(), name.islower(), name)
+@PUBLIC
+def test_public_names_are_sorted_and_exist(module: ModuleType) -> None:
+    assert list(module.__all__) == sorted(
+        module.__all__, key=lambda name: (not name.isupper(), name.islower(), name)
     )
-    for name in forces.__all__:
-        assert hasattr(forces, name), name
+    for name in module.__all__:
+        assert hasattr(module, name), name
 
 
-def test_public_classes_and_functions_say_what_they_are() -> None:
-    for name in forces.__all__:
-        item = getattr(forces, name)
-        if callable(item):
+@PUBLIC
+def test_public_classes_and_functions_say_what_they_are(module: ModuleType) -> None:
+    for name in module.__all__:
+        item = getattr(module, name)
+        if isinstance(item, type | FunctionType):
             assert item.__doc__, name
             assert not item.__doc__.startswith(f"{name}("), f"{name} has no docstring of its own"
 
 
-def test_public_methods_say_what_they_do() -> None:
-    """Those that a class has itself, but for the dunder ones; a property's name may say it all."""
-    for name in forces.__all__:
-        item = getattr(forces, name)
+@PUBLIC
+def test_public_methods_say_what_they_do(module: ModuleType) -> None:
+    """Those that a class has itself, but for the dunder ones, or the class that it derives from
+    says it; a property's name may say it all."""
+    for name in module.__all__:
+        item = getattr(module, name)
         if isinstance(item, type):
             for method, body in vars(item).items():
                 if callable(body) and not method.startswith("_"):
-                    assert body.__doc__, f"{name}.{method}"
+                    assert inspect.getdoc(getattr(item, method)), f"{name}.{method}"
 
 
 def test_values_compare_and_hash_by_their_fields_and_have_no_dict() -> None:

@@ -42,7 +42,7 @@ FaultKind = Literal[
     "link-loss",
     "link-oneway",
 ]
-FigureName = Literal["dtimes", "loss", "outages", "ladder", "sweep", "path"]
+FigureName = Literal["dtimes", "loss", "outages", "ladder", "sweep", "beside", "path"]
 Milliseconds = Annotated[float, Field(ge=0, le=600_000)]
 
 _BOUNDS: Mapping[str, tuple[int, int]] = {
@@ -158,6 +158,10 @@ class ScenarioDocument(_Strict):
     expect: list[str] = Field(default_factory=list)
     sweep: _Sweep | None = None
     """What the figure `sweep` draws: a setting (or control_rtt_ms), and figures against it."""
+    beside: dict[str, Annotated[list[str], Field(min_length=1, max_length=20)]] = Field(
+        default_factory=dict
+    )
+    """What the figure `beside` draws: title of a group, and the cells that stand in it."""
     figures: list[FigureName] = ["dtimes", "loss", "outages", "ladder"]
 
 
@@ -315,6 +319,13 @@ def _check(document: Document, content: ScenarioDocument, cells: tuple[Cell, ...
         raise document.error(("until", "figure"), f"is not a figure{close}")
     if ("sweep" in content.figures) != (content.sweep is not None):
         raise document.error(("figures",), "the figure sweep and the key sweep need each other")
+    if ("beside" in content.figures) != bool(content.beside):
+        raise document.error(("figures",), "the figure beside and the key beside need each other")
+    for title, members in content.beside.items():
+        for index, name in enumerate(members):
+            if name not in names:
+                close = suggestion(name, names)
+                raise document.error(("beside", title, index), f"is not a cell{close}")
     if content.sweep is not None:
         if content.sweep.x not in SWEEP_AXES:
             known = ", ".join(SWEEP_AXES)

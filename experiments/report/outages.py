@@ -40,7 +40,7 @@ def draw(cells: Sequence[CellResult], outcomes: Sequence[Outcome]) -> Figure | N
             values = [v for o in good if (v := metric_values(o)[metric]) is not None]
             _dots(axes, place, values, colour)
         axes.set_xscale("symlog", linthresh=1.0, linscale=0.5)
-        axes.set_xlim(left=-0.15)
+        axes.set_xlim(-0.15, max(axes.get_xlim()[1], 1.0))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         axes.set_xlabel(label)
         style.only_x_grid(axes)

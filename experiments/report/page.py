@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from experiments import folders, ladders
+from experiments.expectations import Checked
 from experiments.measures.path import STEP_NAMES, STEPS
 from experiments.measures.records import read_trial
-from experiments.report import dtimes, ladder, lifelines, loss, outages, path, style, sweep
+from experiments.report import beside, dtimes, ladder, lifelines, loss, outages, path, style, sweep
 from experiments.results import CellResult, measured
 from experiments.runner import trial_folder
 from experiments.statistics import Summary
@@ -28,6 +29,7 @@ TITLES = {
     "loss": "What the data plane noticed",
     "outages": "Every trial",
     "sweep": "What the setting changes",
+    "beside": "Side by side",
     "path": "Where each millisecond went",
     "ladder": "One failover, message by message",
 }
@@ -37,6 +39,7 @@ EXPLANATIONS = {
     "outages": outages.EXPLANATION,
     "ladder": ladder.EXPLANATION,
     "sweep": sweep.EXPLANATION,
+    "beside": beside.EXPLANATION,
     "path": path.EXPLANATION,
 }
 
@@ -101,6 +104,9 @@ def _figure(name: str, finished: Finished) -> Figure | None:
             return sweep.draw(axes, finished.cells, finished.outcomes) if axes else None
         case "path":
             return path.draw(finished.cells, finished.outcomes)
+        case "beside":
+            groups = finished.manifest.get("beside") or {}
+            return beside.draw(groups, finished.cells, finished.outcomes, finished.plan.seed)
         case "ladder":
             return ladder.draw(finished.folder, finished.cells, finished.outcomes)
     raise ValueError(f"no figure {name!r}")
@@ -123,12 +129,34 @@ def _values(finished: Finished, pictures: list[dict[str, str]]) -> dict[str, Any
         "step_rows": path.rows(finished.cells, finished.outcomes),
         "rows": [_row(cell) for cell in finished.cells],
         "reasons": [(c.cell.name, reason) for c in finished.cells for reason in c.reasons],
-        "expectations": finished.expectations,
+        "expectations": _together(finished.expectations),
         "measuring": _measuring(finished),
         "environment": list(_flat(dict(manifest.get("environment") or {}))),
         "versions": sorted(dict(manifest.get("versions") or {}).items()),
         "colours": [(style.DTIME_NAMES[n], colour) for n, colour in style.DTIMES.items()],
     }
+
+
+def _together(checked: Sequence[Checked]) -> list[dict[str, Any]]:
+    """A line for each expectation, in its first cell's place; cells in which it did not hold, and
+    those that it names by themselves, have lines of their own."""
+    lines: dict[tuple[str, bool | None], list[Checked]] = {}
+    for each in checked:
+        lines.setdefault((each.expression, each.held), []).append(each)
+    shown = []
+    for (expression, held), members in lines.items():
+        groups = [[m] for m in members] if held is False else [members]
+        for group in groups:
+            alone = len(group) == 1
+            shown.append(
+                {
+                    "cell": group[0].cell if alone else f"{len(group)} cells",
+                    "expression": expression,
+                    "held": held,
+                    "values": group[0].values if alone else ", ".join(m.cell for m in group),
+                }
+            )
+    return shown
 
 
 def _row(result: CellResult) -> dict[str, Any]:

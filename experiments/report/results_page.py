@@ -17,7 +17,7 @@ from experiments.table import verdicts
 FIGURES = "figures/results"
 """Beside the page."""
 
-PREFERRED = ("sweep", "path", "dtimes", "loss", "outages")
+PREFERRED = ("beside", "sweep", "path", "dtimes", "loss", "outages")
 """One figure a scenario: the first of these that its run has."""
 
 ENVIRONMENT = ("kernel", "machine", "cores", "cpu", "memory_mib", "python", "transport", "netem")

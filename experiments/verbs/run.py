@@ -81,6 +81,8 @@ def fresh(scenario: str, wishes: Wishes) -> None:
     manifest = new_manifest(plan, content.question, limits, content.figures, written, where)
     if content.sweep is not None:
         manifest["sweep"] = content.sweep.model_dump()
+    if content.beside:
+        manifest["beside"] = content.beside
     folders.write_json(folder / "manifest.json", manifest)
     runner.start(folder, plan)
     takes = f"about {duration(estimate_s(plan, len(chosen.of_kind('fe'))))}"

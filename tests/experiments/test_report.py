@@ -12,6 +12,8 @@ import pytest
 
 from experiments import laboratory
 from experiments.cli import app
+from experiments.expectations import Checked
+from experiments.report import page
 from tests.experiments.synthetic import Knobs, SyntheticLab, by_mode
 
 
@@ -112,3 +114,20 @@ def test_a_violated_trial_is_shown_as_a_ladder(
     assert "A trial that broke an invariant" in page.text
     assert f"ceha ladder {folder.name}/2" in page.text
     assert (folder / "figures" / "violated.svg").stat().st_size > 5000
+
+
+def test_an_expectation_has_one_line_for_all_cells_and_one_for_each_that_broke_it() -> None:
+    checked = [
+        Checked("a", "data_lost.max == 0", True, "data_lost.max = 0"),
+        Checked("b", "data_lost.max == 0", True, "data_lost.max = 0"),
+        Checked("c", "data_lost.max == 0", False, "data_lost.max = 3"),
+        Checked("d", "data_lost.max == 0", False, "data_lost.max = 4"),
+        Checked("a", "violated == 0", True, "violated = 0"),
+    ]
+    lines = [(line["cell"], line["held"], line["values"]) for line in page._together(checked)]
+    assert lines == [
+        ("2 cells", True, "a, b"),
+        ("c", False, "data_lost.max = 3"),
+        ("d", False, "data_lost.max = 4"),
+        ("a", True, "violated = 0"),
+    ]

@@ -7,7 +7,7 @@ far end is set down and up again; it is associated over TCP with this process, w
 to PHYPortStatusChanged. Four instants of each change: the call that makes it, the FE's read of the
 kernel's notification (journal, `link`, `at_ns`), the return of the FE's send call, and the arrival
 here. One JSON line a figure, in microseconds: name, n, p50, p99, max; of the FE's own time also
-whether its median is well under a millisecond.
+whether its 99th percentile is under a millisecond.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _CLONE_NEWNET = 0x40000000
 FE, CE = 1, 0x40000001
 PHY = (3).to_bytes(4)
 OWN_TIME = "the FE's own time"
-OWN_TIME_US = 500
+OWN_TIME_US = 1000
 BUDGET_S = 20.0
 PAUSE_S = 0.02
 """Between two changes: the kernel takes its time over the next carrier event of a link."""
@@ -238,7 +238,7 @@ def enter_namespace() -> None:
 
 
 def report(name: str, values: Sequence[int], goal_us: int | None = None) -> bool:
-    """`goal_us`: for the median."""
+    """`goal_us`: for the 99th percentile."""
     ordered = sorted(values)
     line: dict[str, Any] = {
         "name": f"link_event.{name}",
@@ -249,7 +249,7 @@ def report(name: str, values: Sequence[int], goal_us: int | None = None) -> bool
         "max": round(ordered[-1] / 1e3, 1),
     }
     if goal_us is not None:
-        line |= {"goal": goal_us, "met": line["p50"] <= goal_us}
+        line |= {"goal": goal_us, "met": line["p99"] <= goal_us}
     print(json.dumps(line), flush=True)
     return bool(line.get("met", True))
 

@@ -139,7 +139,7 @@ def _packed_parts(
     if stride % 4 or len(ilvs) > MAX_DUMP:
         return []
     each = fits // stride * stride
-    return [IlvRun(ilvs[at : at + each], stride) for at in range(0, len(ilvs), each)]
+    return [IlvRun(bytes(ilvs[at : at + each]), stride) for at in range(0, len(ilvs), each)]
 
 
 def _part(

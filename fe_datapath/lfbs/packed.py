@@ -56,7 +56,7 @@ class PackedRows(MutableMapping[int, dict[str, Any]]):
     def copy(self) -> PackedRows:
         return PackedRows(self.type, self.octets)
 
-    def ilvs(self, start: int, end: int) -> bytes:
+    def ilvs(self, start: int, end: int) -> memoryview:
         """The rows start..end as ILVs, ascending (RFC 7391 section 3.1.1)."""
         import numpy as np
 
@@ -69,7 +69,7 @@ class PackedRows(MutableMapping[int, dict[str, Any]]):
         if not (indexes[1:] > indexes[:-1]).all():
             rows = rows[np.argsort(indexes, kind="stable")]
         first, last = np.searchsorted(rows["index"], [start, end + 1])
-        return rows[first:last].tobytes()
+        return rows[first:last].view("u1").data
 
     def contents(self) -> bytes:
         """Of the whole table (RFC 5810 section 7.1.1)."""

@@ -162,9 +162,12 @@ class KernelReader:
         if others:
             rows = [(route.prefix, route.length, route.nexthop) for route in others]
             blocks.append(np.array(rows, _route_columns(octets)))
-        table = np.concatenate(blocks)
-        prefixes = np.ascontiguousarray(table["prefix"]).view(np.uint8).reshape(-1, octets)
-        return SetRoutes(prefixes, table["length"], table["nexthop"])
+        prefixes = np.concatenate([block["prefix"] for block in blocks])
+        return SetRoutes(
+            prefixes.view(np.uint8).reshape(-1, octets),
+            np.concatenate([block["length"] for block in blocks]),
+            np.concatenate([block["nexthop"] for block in blocks]),
+        )
 
     def _read_details(self, family: int) -> list[KernelRoute]:
         request = messages.dump_routes(self.netlink.sequences(1), self._protocol, family)

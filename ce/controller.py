@@ -63,6 +63,8 @@ class Controller:
             self.fr,
         )
         self.switching = Switching(self.sessions, self._names)
+        if self.fr is not None:
+            self.fr.hand_over = self._hand_over
         self._commands = Commands(
             config,
             self.ne,
@@ -174,6 +176,10 @@ class Controller:
         if session is not None:
             self._out.append(CancelTimer(("fe", peer)))
             session.close(cause, now, connected)
+
+    def _hand_over(self, fe: int, to: int, now: int) -> None:
+        if self.switching.can(fe) and not self._commands.atomic.under_way:
+            self.switching.begin([fe], to, now, lambda _failed, _when: None)
 
     def _end(self, fe: int, now: int) -> None:
         """This CE's user ends an association."""

@@ -43,6 +43,8 @@ DIAL_AGAIN_NS = 200 * MS
 GUARDED_NS = 5 * MS
 """Where a guard says that a CE has died it says so to the FEs too, and they move by themselves: so
 long they are left in peace, for each question costs them and us time that the takeover needs."""
+APART_CHECKS = 3
+"""Checks are a second apart: a change of master that is under way is over by then."""
 FEED_AGAIN_NS = 200 * MS
 """How often a replica that nobody feeds reads the FE's journal, and asks the master again."""
 
@@ -81,6 +83,10 @@ class Replication:
         self._held: dict[int, deque[_Held]] = {}
         self._switching: dict[int, int] = {}
         """FE -> the CE that it is about to be handed to."""
+        self._apart: dict[int, int] = {}
+        """FE -> at how many checks in a row another CE was the master of more FEs."""
+        self.hand_over: Callable[[int, int, int], None] | None = None
+        """A planned switch of an FE to a CE: called with both, and `now`."""
         self._seen: dict[int, tuple[int, int]] = {}
         """FE -> its generation and our replica's, when last compared."""
 
@@ -370,6 +376,26 @@ class Replication:
             session.journal("replica_late", generation=generation, replica=replica.generation)
             replica.following = False
             self._feed(fe, now)
+
+    def reunite(self, session: FeSession, now: int) -> None:
+        """From time to time, of an FE that is ours: after a partition FEs may have different
+        masters. The CE with fewer of them (of equals, the later one in the list) hands its own over
+        when that has been so for a while, and the other one's replica follows."""
+        to = self._larger(session)
+        count = self._apart.get(session.fe, 0) + 1 if to is not None else 0
+        self._apart[session.fe] = count
+        if to is not None and count >= APART_CHECKS and self.hand_over is not None:
+            self._apart[session.fe] = 0
+            session.journal("reunite", to=self.peers[to].name)
+            self.hand_over(session.fe, to, now)
+
+    def _larger(self, session: FeSession) -> int | None:
+        masters = [each.master for each in self._sessions.values()]
+        order = [peer.id for peer in self.config.ces]
+        weight = {ce: (masters.count(ce), -order.index(ce)) for ce in order}
+        best = max(order, key=lambda ce: weight[ce])
+        follows = best in self.peers and session.fe in self.peers[best].followed
+        return best if follows and len(masters) == len(self.config.fes) else None
 
     def forget(self, fe: int) -> None:
         """The FE is lost, or this CE becomes its master."""

@@ -14,7 +14,7 @@ from lab.backend import FaultSpec
 from lab.coverage import coverage
 from lab.simulated import hunt
 from lab.simulated.schedules import draw, written
-from tests.simulated.test_lab import SETTINGS, losses, trial
+from tests.simulated.test_lab import SETTINGS, lost, trial
 from topologies.loader import available, load_topology
 
 CUT = FaultSpec("link-cut", "fe2-fe4")
@@ -30,8 +30,7 @@ def test_a_cut_at_the_instant_of_the_crash_costs_packets_only_without_alternates
         chosen = replace(SETTINGS, mode=mode, alternates=alternates)  # type: ignore[arg-type]
         faults = trial(folder, *DOUBLE_FAULT, settings=chosen, topology="protected")
         assert all(fault.verified for fault in faults)
-        share = losses(folder)
-        assert (max(share.values()) == 0) is alternates
+        assert [lost(folder, "a", way) == 0 for way in ("fwd", "rev")] == [alternates] * 2
         assert all(kernel["agree"] for kernel in kernels(folder))
 
 
@@ -55,7 +54,7 @@ def test_a_cut_while_there_is_no_ce_at_all_is_repaired(tmp_path: Path) -> None:
         folder = tmp_path / str(alternates)
         chosen = replace(SETTINGS, alternates=alternates)
         trial(folder, *crashes, CUT, settings=chosen, topology="protected")
-        assert (max(losses(folder).values()) < 0.1) is alternates
+        assert [lost(folder, "a", way) < 0.1 for way in ("fwd", "rev")] == [alternates] * 2
 
 
 def test_a_hunt_finds_nothing_in_cores_that_have_alternates() -> None:

@@ -36,8 +36,9 @@ METRICS = (
 """Each has the attributes of `STATISTICS`."""
 
 STATISTICS = tuple(f.name for f in fields(Summary) if f.name != "interval")
-COUNTS = ("ok", "disagree", "invalid", "violated", "trials", "agreement")
-"""Trials of the cell by verdict, all of them, and the share of judged ones that agree (0..1)."""
+COUNTS = ("ok", "disagree", "invalid", "violated", "trials", "agreement", "run_agreement")
+"""Trials of the cell by verdict, all of them, and the share of judged ones that agree (0..1), in
+the cell and in the whole run: a share of 95 % cannot be seen in ten trials."""
 
 SETTINGS = tuple(f.name for f in fields(CellSettings) if f.name != "impairments")
 MAX_LENGTH = 400

@@ -68,8 +68,13 @@ class CellResult:
     @property
     def agreement(self) -> float:
         """Share of trials whose instruments agree, among those that could be compared."""
-        judged = self.counts["ok"] + self.counts["disagree"]
-        return self.counts["ok"] / judged if judged else 0.0
+        return _agreement([self])
+
+
+def _agreement(results: Sequence[CellResult]) -> float:
+    ok = sum(result.counts["ok"] for result in results)
+    judged = ok + sum(result.counts["disagree"] for result in results)
+    return ok / judged if judged else 0.0
 
 
 def metric_values(outcome: Outcome) -> dict[str, float | None]:
@@ -135,7 +140,7 @@ def check_expectations(results: Sequence[CellResult]) -> tuple[Checked, ...]:
             {name: getattr(r.cell.settings, name) for name in SETTINGS}
             | {"cell": r.cell.name, "fault": r.cell.fault, "trials": r.trials}
             | dict(r.counts)
-            | {"agreement": r.agreement},
+            | {"agreement": r.agreement, "run_agreement": _agreement(results)},
             r.metrics,
         )
         for r in results

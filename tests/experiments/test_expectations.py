@@ -12,7 +12,10 @@ from experiments.expectations import (
     check_syntax,
     evaluate,
 )
+from experiments.plan import Cell
+from experiments.results import CellResult, check_expectations
 from experiments.statistics import summarise
+from lab.backend import CellSettings
 
 CELLS = ("cold", "hot")
 
@@ -89,3 +92,16 @@ def test_a_division_by_nothing_fails_the_expectation() -> None:
 def test_what_is_not_of_the_language_is_refused(expression: str, message: str) -> None:
     with pytest.raises(ExpectationError, match=message):
         check_syntax(expression, CELLS)
+
+
+def test_a_share_is_asked_of_the_whole_run_where_a_cell_has_too_few_trials() -> None:
+    def result(name: str, ok: int, disagree: int) -> CellResult:
+        counts = {"ok": ok, "disagree": disagree, "invalid": 0, "violated": 0}
+        expect = ("agreement >= 0.95", "run_agreement >= 0.95")
+        cell = Cell(name, CellSettings(mode="hot"), "crash", (), 10, 300, 800, False, expect)
+        return CellResult(cell, counts, {}, 0, 0, None, {}, ())
+
+    in_ten = [result("a", 9, 1), result("b", 10, 0)]
+    assert [c.held for c in check_expectations(in_ten)] == [False, True, True, True]
+    one_more = [result("a", 9, 2), *in_ten[1:]]
+    assert [c.held for c in check_expectations(one_more)] == [False, False, True, False]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 
 from ce.fe_tables import Rows, Table, small_tables
 from ce.lfbs import PORT_UP, answers, component, read_rows, table_get
@@ -76,11 +77,16 @@ def role_query(ports: Iterable[int]) -> tuple[LfbSelect, ...]:
     return (_get("FEPO", ("CEID", "LastCEID", "AllCEs")), *ports_get(ports))
 
 
+@cache
+def _names(lfb: str, names: tuple[str, ...]) -> dict[tuple[int, ...], str]:
+    """Path -> name."""
+    return {component(lfb, name).ids: name for name in names}
+
+
 def read(message: Message, picture: Picture) -> None:
     """Take over what a QueryResponse says. A component that the FE does not have, or that comes
     in contents of another type, stays as it was."""
-    fields = {component("FEPO", name).ids: name for name in _FEPO}
-    objects = {component("FEObject", name).ids: name for name in _FE_OBJECT}
+    fields, objects = _names("FEPO", _FEPO), _names("FEObject", _FE_OBJECT)
     fepo = component("FEPO", "CEID").class_id
     fe_object = component("FEObject", "FEState").class_id
     status = component("EtherPHYCop", "OperStatus")

@@ -192,9 +192,13 @@ class Exchange:
 
     def next_due(self) -> int | None:
         """When the oldest request runs out of time."""
-        return min((pending.due_ns for pending in self._pending.values()), default=None)
+        if not self._pending:
+            return None
+        return min([pending.due_ns for pending in self._pending.values()])
 
     def expire(self, now: int) -> None:
+        if not self._pending:
+            return
         late = [number for number, pending in self._pending.items() if pending.due_ns <= now]
         for number in late:
             pending = self._pending.pop(number, None)

@@ -26,6 +26,8 @@ class Table(Enum):
     """Next hops with their alternates; another CE's business if this one wants no alternates."""
     PREFIXES = ("IPv4UcastLPM", "IPv4PrefixTable")
 
+    __hash__ = object.__hash__  # Enum's own is a function of Python's; every row is found by it
+
 
 def small_tables(alternates: bool) -> tuple[Table, ...]:
     """Those that prefixes point to: read whole."""

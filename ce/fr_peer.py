@@ -68,9 +68,10 @@ class FrPeer:
         self._setup_due = 0
         self._armed_ns = 0
         """When the timer is due."""
+        self._timer_key = ("fr", peer)
         self._suspected_after = 0
         """When it was last heard before the silence in which the FEs were asked."""
-        self._queued: deque[tuple[int, int, LfbSelect, int]] = deque()
+        self.queued: deque[tuple[int, int, LfbSelect, int]] = deque()
         """FE, generation, the change, its octets."""
         self._unanswered = 0
         self._renew(0)
@@ -100,7 +101,7 @@ class FrPeer:
     def down(self, now: int) -> None:
         self.is_up = self.is_element = self.replicates = False
         self.followed.clear()
-        self._queued.clear()
+        self.queued.clear()
         self._unanswered = 0
         exchange = self.exchange
         self._renew(now)
@@ -152,12 +153,16 @@ class FrPeer:
         return self.association.last_received_ns + self._config.fr_dead_ms * MS // 2
 
     def _arm(self, now: int) -> None:
-        times = [self.association.deadline(), self.exchange.next_due()]
+        due_ns = self.association.deadline()
+        assert due_ns is not None, "CEs send heartbeats to one another"
+        answer_ns = self.exchange.next_due()
+        if answer_ns is not None and answer_ns < due_ns:
+            due_ns = answer_ns
         # Before it is an element of ours nobody asks: a deadline of the past would never go away.
         if self.is_element and self._suspected_after != self.association.last_received_ns:
-            times.append(self._suspect_ns())
-        self._armed_ns = max(min(time for time in times if time is not None), now + 1)
-        self._out.append(SetTimer(("fr", self.id), self._armed_ns))
+            due_ns = min(due_ns, self._suspect_ns())
+        self._armed_ns = max(due_ns, now + 1)
+        self._out.append(SetTimer(self._timer_key, self._armed_ns))
 
     def _send(self, message: Message, now: int) -> None:
         self._out.append(Send(self.id, message))
@@ -174,20 +179,20 @@ class FrPeer:
             "Config": octets,
         }
         select = change.select(OperType.SET, change.set(value))
-        self._queued.append((fe, generation, select, len(octets)))
+        self.queued.append((fe, generation, select, len(octets)))
 
     def queue_other(self, select: LfbSelect) -> None:
         """What is about no FE: it keeps its place among the changes."""
-        self._queued.append((0, 0, select, OTHER_OCTETS))
+        self.queued.append((0, 0, select, OTHER_OCTETS))
 
     def flush(
         self, now: int, done: Callable[[FrPeer, dict[int, int], set[int], int], None]
     ) -> None:
-        while self._queued:
+        while self.queued:
             batch: list[tuple[int, int, LfbSelect, int]] = []
             octets = 0
-            while self._queued and (not batch or octets + self._queued[0][3] < MAX_BATCH_OCTETS):
-                batch.append(self._queued.popleft())
+            while self.queued and (not batch or octets + self.queued[0][3] < MAX_BATCH_OCTETS):
+                batch.append(self.queued.popleft())
                 octets += batch[-1][3]
             self._replicate(batch, now, done)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from ce.alternates import Group
@@ -115,6 +115,7 @@ def event(lfb: str, name: str) -> Event:
     return Event(definition.id, found.path, unpack)
 
 
+@lru_cache(maxsize=4096)
 def pack_next_hop(hop: NextHop) -> bytes:
     return row(Table.NEXT_HOPS).pack(
         {
@@ -159,8 +160,8 @@ class RowPacker:
     after a link event, and a synthetic table has thousands of them."""
 
     def __init__(self) -> None:
-        self._packed: dict[Route, bytes] = {}
-        """Never more than MAX_PACKED."""
+        self._packed: dict[int, tuple[Route, bytes]] = {}
+        """id() of a route that is kept here -> it, and its packing. Never more than MAX_PACKED."""
 
     def pack(self, routes: FeRoutes) -> dict[Table, Rows]:
         prefixes: Rows = {}
@@ -168,10 +169,10 @@ class RowPacker:
         if len(known) > MAX_PACKED:
             known.clear()
         for index, route in routes.prefixes.items():
-            contents = known.get(route)
-            if contents is None:
-                contents = known[route] = pack_route(route)
-            prefixes[index] = contents
+            found = known.get(id(route))
+            if found is None:
+                found = known[id(route)] = (route, pack_route(route))
+            prefixes[index] = found[1]
         next_hops = {index: pack_next_hop(hop) for index, hop in routes.next_hops.items()}
         groups = {index: pack_group(group) for index, group in routes.groups.items()}
         return {Table.NEXT_HOPS: next_hops, Table.GROUPS: groups, Table.PREFIXES: prefixes}

@@ -45,6 +45,7 @@ GUARDED_NS = 5 * MS
 long they are left in peace, for each question costs them and us time that the takeover needs."""
 APART_CHECKS = 3
 """Checks are a second apart: a change of master that is under way is over by then."""
+_OF_A_PEER = (MessageReceived, BadMessage, PeerUp, PeerLost, ConnectFailed)
 FEED_AGAIN_NS = 200 * MS
 """How often a replica that nobody feeds reads the FE's journal, and asks the master again."""
 
@@ -98,30 +99,13 @@ class Replication:
                 self._out.append(Connect(peer.id))
 
     def concerns(self, event: Event) -> bool:
-        match event:
-            case TimerFired(("fr" | "ask" | "feed", _)):
-                return True
-            case (
-                MessageReceived(peer=peer)
-                | BadMessage(peer=peer)
-                | PeerUp(peer)
-                | PeerLost(peer)
-                | ConnectFailed(peer)
-            ):
-                return peer in self.peers
-        return False
+        if isinstance(event, TimerFired):
+            key = event.key
+            return type(key) is tuple and key[0] in ("fr", "ask", "feed")
+        return isinstance(event, _OF_A_PEER) and event.peer in self.peers
 
     def handle(self, event: Event, now: int) -> None:
         match event:
-            case PeerUp(peer):
-                self._out.append(Journal("tml_up", {"peer": self.peers[peer].name}))
-                self.peers[peer].up(now)
-            case PeerLost(peer, cause, detail):
-                fields = {"peer": self.peers[peer].name, "cause": str(cause), "detail": detail}
-                self._out.append(Journal("tml_lost", fields))
-                self._lost(self.peers[peer], str(cause), now)
-            case ConnectFailed(peer):
-                self._dial_later(self.peers[peer], now)
             case MessageReceived():
                 self._received(self.peers[event.peer], event, now)
             case TimerFired(("fr", int(peer))):
@@ -131,6 +115,15 @@ class Replication:
             case TimerFired(("feed", int(fe))):
                 self._feed_due.pop(fe, None)
                 self._feed(fe, now)
+            case PeerUp(peer):
+                self._out.append(Journal("tml_up", {"peer": self.peers[peer].name}))
+                self.peers[peer].up(now)
+            case PeerLost(peer, cause, detail):
+                fields = {"peer": self.peers[peer].name, "cause": str(cause), "detail": detail}
+                self._out.append(Journal("tml_lost", fields))
+                self._lost(self.peers[peer], str(cause), now)
+            case ConnectFailed(peer):
+                self._dial_later(self.peers[peer], now)
 
     def _timer(self, peer: FrPeer, now: int) -> None:
         if not peer.is_up:
@@ -174,6 +167,8 @@ class Replication:
     def _received(self, peer: FrPeer, event: MessageReceived, now: int) -> None:
         message = event.message
         match message.type:
+            case MessageType.HEARTBEAT if peer.replicates or peer.is_element:
+                peer.association.received(now, event.size)
             case MessageType.ASSOCIATION_SETUP:
                 peer.answer_setup(message, event.size, now)
                 self.destinations.tell_all(peer)
@@ -195,8 +190,6 @@ class Replication:
             case MessageType.EVENT_NOTIFICATION if peer.replicates:
                 peer.association.received(now, event.size)
                 self._wanted(peer, message, now)
-            case MessageType.HEARTBEAT if peer.replicates or peer.is_element:
-                peer.association.received(now, event.size)
             case MessageType.QUERY if peer.is_element:
                 peer.association.received(now, event.size)
                 peer.answer_query(message, now)
@@ -434,7 +427,8 @@ class Replication:
     def flush(self, now: int) -> None:
         """Send what has been gathered while one event was handled."""
         for peer in self.peers.values():
-            peer.flush(now, self._acknowledged)
+            if peer.queued:
+                peer.flush(now, self._acknowledged)
 
     def state(self) -> dict[str, object]:
         """For the local API."""

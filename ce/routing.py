@@ -13,8 +13,8 @@ import zlib
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-
-import networkx as nx
+from functools import lru_cache
+from heapq import heappop, heappush
 
 from ce.alternates import MAX_SELECTOR, Group, Way, alternate
 from ce.config import CeConfig, Destination, PortView
@@ -80,6 +80,68 @@ class _Target:
     gateway: str | None
     spread: int
     """Which of n equal-cost next hops: spread % n."""
+    routes: dict[tuple[int, int], Route] = field(default_factory=dict, compare=False)
+    """By HopSelectors, each made once: most are the same after a link event."""
+
+    def over(self, hops: tuple[int, int]) -> Route:
+        route = self.routes.get(hops)
+        if route is None:
+            route = self.routes[hops] = Route(self.network, self.length, *hops)
+        return route
+
+
+@dataclass(slots=True)
+class _Paths:
+    """Shortest paths while these ports are down, as far as somebody has asked for them."""
+
+    down: AbstractSet[PortKey]
+    usable: Mapping[int, list[Way]]
+    distances: dict[int, dict[int, int]] = field(default_factory=dict)
+    """FE to reach -> FE -> cost."""
+
+    def reach(self, far: int) -> None:
+        if far not in self.distances:
+            self.distances[far] = _distances(far, self.usable)
+
+    def towards(self, fe: int, far: int) -> list[Way]:
+        """The ways of this FE that lead to that one at the least cost."""
+        costs = self.distances[far]
+        if fe not in costs:
+            return []
+        return [
+            way
+            for way in self.usable[fe]
+            if way.neighbor in costs and costs[fe] == way.cost + costs[way.neighbor]
+        ]
+
+
+def _distances(far: int, usable: Mapping[int, Iterable[Way]]) -> dict[int, int]:
+    """Costs to an FE from all that reach it (Dijkstra, from there)."""
+    into: dict[int, list[tuple[int, int]]] = {fe: [] for fe in usable}
+    for fe, ways in usable.items():
+        for way in ways:
+            into[way.neighbor].append((fe, way.cost))
+    costs: dict[int, int] = {}
+    nearest = [(0, far)]
+    while nearest:
+        cost, here = heappop(nearest)
+        if here not in costs:
+            costs[here] = cost
+            for fe, more in into[here]:
+                if fe not in costs:
+                    heappush(nearest, (cost + more, fe))
+    return costs
+
+
+@lru_cache(maxsize=4096)
+def _network(prefix: str) -> ipaddress.IPv4Network:
+    """Every CE is told of the same destinations, and more than once."""
+    return ipaddress.IPv4Network(prefix)
+
+
+@lru_cache(maxsize=4096)
+def _address(gateway: str) -> ipaddress.IPv4Address:
+    return ipaddress.IPv4Address(gateway)
 
 
 def run_time_row(prefix: str) -> int:
@@ -102,6 +164,10 @@ class Routing:
     _targets: list[_Target] = field(init=False)
     _synthetic: list[_Target] = field(init=False)
     _rank: dict[int, int] = field(init=False)
+    _paths: _Paths | None = field(init=False, default=None)
+    """Of the last computation: a new destination changes none."""
+    _configured: set[tuple[int, int]] = field(init=False)
+    """Network and length of the destinations that the configuration has."""
 
     def __post_init__(self) -> None:
         self._ports = {(fe.id, port.id): port for fe in self.config.network for port in fe.ports}
@@ -135,6 +201,7 @@ class Routing:
         for row, destination in enumerate(self.config.destinations, FIRST_DESTINATION_ROW):
             self._targets.append(self._target(row, destination))
         self._synthetic = list(self._synthetic_targets())
+        self._configured = {(t.network, t.length) for t in (*self._targets, *self._synthetic)}
 
     def _number(self, fe: int, hop: NextHop) -> None:
         """Give a next hop its HopSelector, if it has none."""
@@ -151,9 +218,9 @@ class Routing:
             raise ValueError(
                 f"{destination.prefix}: FE {destination.fe} has no port {destination.port}"
             )
-        net = ipaddress.IPv4Network(destination.prefix)
+        net = _network(destination.prefix)
         if destination.gateway is not None:
-            ipaddress.IPv4Address(destination.gateway)
+            _address(destination.gateway)
             self._number(destination.fe, NextHop(destination.port, destination.gateway))
         # Ranked among those at the same FE, not in the whole list: two subnets of one host take
         # different paths however the list interleaves the hosts.
@@ -191,13 +258,11 @@ class Routing:
     def add(self, destination: Destination) -> int:
         """Add, or replace, a destination while running; gives its row. ValueError says what is
         wrong with it."""
-        prefix = str(ipaddress.IPv4Network(destination.prefix))
+        network = _network(destination.prefix)
+        prefix = str(network)
         row = run_time_row(prefix)
-        for target in (*self._targets, *self._synthetic):
-            if target.row >= FIRST_RUN_TIME_ROW:
-                continue
-            if f"{ipaddress.IPv4Address(target.network)}/{target.length}" == prefix:
-                raise ValueError(f"{prefix} is a destination of the configuration")
+        if (int(network.network_address), network.prefixlen) in self._configured:
+            raise ValueError(f"{prefix} is a destination of the configuration")
         for other in self.run_time:
             if other != prefix and run_time_row(other) == row:
                 raise ValueError(f"{prefix} and {other} fall on the same row")
@@ -237,33 +302,32 @@ class Routing:
         """Rows of every FE while these ports are known to be down. A port of which nothing is
         known counts as up: a new master meets the FEs one after the other, and must not take a
         path away because it has not met its far end yet."""
-        graph = nx.DiGraph()
-        graph.add_nodes_from(self._selectors)
+        paths = self._paths
+        if paths is None or paths.down != down:
+            paths = self._paths = self._paths_without(down)
+        wanted = {target.fe for target in self._targets}
+        for fe in self._selectors if self.config.alternates else wanted:
+            paths.reach(fe)
+        return {fe: self._rows(fe, down, wanted, paths) for fe in self._selectors}
+
+    def _paths_without(self, down: AbstractSet[PortKey]) -> _Paths:
         usable: dict[int, list[Way]] = {fe: [] for fe in self._selectors}
         for (fe, number), far in self._far_end.items():
             if (fe, number) in down or far in down:
                 continue
             cost = self._ports[fe, number].cost
             usable[fe].append(Way(far[0], number, cost))
-            # Reversed: distances are wanted towards the destination's FE.
-            if not graph.has_edge(far[0], fe) or graph[far[0]][fe]["weight"] > cost:
-                graph.add_edge(far[0], fe, weight=cost)
         for choices in usable.values():
             # By neighbour first: paths of both directions meet the same FEs.
             choices.sort(key=lambda way: (way.neighbor, way.port))
-        wanted = {target.fe for target in self._targets}
-        distances: dict[int, dict[int, int]] = {
-            fe: nx.single_source_dijkstra_path_length(graph, fe)
-            for fe in (self._selectors if self.config.alternates else wanted)
-        }
-        return {fe: self._rows(fe, down, usable[fe], distances) for fe in self._selectors}
+        return _Paths(frozenset(down), usable)
 
     def _rows(
         self,
         fe: int,
         down: AbstractSet[PortKey],
-        usable: list[Way],
-        distances: Mapping[int, Mapping[int, int]],
+        wanted: AbstractSet[int],
+        paths: _Paths,
     ) -> FeRoutes:
         selectors = self._selectors[fe]
         next_hops = {
@@ -271,22 +335,13 @@ class Routing:
             for hop, selector in selectors.items()
             if (fe, hop.port) not in down and self._far_end.get((fe, hop.port)) not in down
         }
-        towards = {
-            far: [
-                way
-                for way in usable
-                if fe in distances[far]
-                and way.neighbor in distances[far]
-                and distances[far][fe] == way.cost + distances[far][way.neighbor]
-            ]
-            for far in {target.fe for target in self._targets}
-        }
+        towards = {far: paths.towards(fe, far) for far in wanted}
         standbys: dict[tuple[int, int], int] = {}
         """(FE to reach, primary port) -> HopSelector of the alternate, 0 without one."""
 
         def standby(far: int, primary: Way) -> int:
             if (far, primary.port) not in standbys:
-                other = alternate(fe, far, primary, usable, distances)
+                other = alternate(fe, far, primary, paths.usable[fe], paths.distances)
                 selector = None if other is None else self._over(fe, other.port)
                 standbys[far, primary.port] = selector or 0
             return standbys[far, primary.port]
@@ -313,12 +368,12 @@ class Routing:
         for target in self._targets:
             found = hops(target)
             if found is not None:
-                prefixes[target.row] = Route(target.network, target.length, *found)
+                prefixes[target.row] = target.over(found)
         if self._synthetic:
             found = hops(self._synthetic[0])
             if found is not None:
                 for target in self._synthetic:
-                    prefixes[target.row] = Route(target.network, target.length, *found)
+                    prefixes[target.row] = target.over(found)
         pairs = {(route.selector, route.standby) for route in prefixes.values() if route.standby}
         groups = {group.index: group for group in (Group(*pair) for pair in sorted(pairs))}
         return FeRoutes(next_hops, prefixes, groups)

@@ -402,8 +402,11 @@ class FeSession:
     def _arm(self, now: int) -> None:
         """Set again only when it fires: traffic moves the deadlines on all the time, and a timer
         that finds nothing due is cheaper than a new one for every message."""
-        times = [self._next_role_check, self.association.deadline(), self.exchange.next_due()]
-        self._armed_ns = max(min(time for time in times if time is not None), now + 1)
+        due_ns = self._next_role_check
+        for time in (self.association.deadline(), self.exchange.next_due()):
+            if time is not None and time < due_ns:
+                due_ns = time
+        self._armed_ns = max(due_ns, now + 1)
         self.out.append(SetTimer(("fe", self.fe), self._armed_ns))
 
     def close(self, cause: str, now: int, connected: bool) -> None:

@@ -94,7 +94,7 @@ class Edits:
     def _carry_out(self, message: Message) -> None:
         for lfb in message.lfbs:
             for operation in lfb.operations:
-                if isinstance(operation.paths, PathRun) and self._run(lfb, operation):
+                if type(operation.paths) is PathRun and self._run(lfb, operation):
                     continue
                 if not operation.paths and operation.type in RESPONSE_TO:
                     self._try(self._without_path, operation.type)

@@ -152,15 +152,17 @@ class ForwardingElement:
                 self._command(event)
         if len(self.configs.two_phase):
             self.configs.two_phase.keep(self.ha.associated)
-        self._next_config()
-        for question in self.questions.due(self.ha.holds):
-            self._answer_query(question)
+        if self.configs.waiting:
+            self._next_config()
+        if self.questions.waiting:
+            for question in self.questions.due(self.ha.holds):
+                self._answer_query(question)
         return self._take()
 
     def _take(self) -> list[Effect]:
         effects = self.context.take()
         for effect in effects:
-            if isinstance(effect, Program):
+            if type(effect) is Program:
                 self._programs[effect.token] = effect.changes
         return effects
 

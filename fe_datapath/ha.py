@@ -242,8 +242,9 @@ class HighAvailability:
     # Time
 
     def timer(self, key: tuple[str, int], due_ns: int) -> None:
-        for link in self.links.values():
-            link.fired(self.context.now, due_ns)
+        if self.context.now > due_ns:
+            for link in self.links.values():
+                link.fired(self.context.now, due_ns)
         what, ce = key
         if what == "liveness":
             self._liveness(ce)

@@ -21,21 +21,21 @@ class Questions:
     def __init__(self, configs: Configs, term: Callable[[], int]) -> None:
         self._configs = configs
         self._term = term
-        self._waiting: list[tuple[MessageReceived, Association]] = []
+        self.waiting: list[tuple[MessageReceived, Association]] = []
 
     def must_wait(self) -> bool:
         return self._configs.of_another_term(self._term())
 
     def wait(self, event: MessageReceived, association: Association) -> bool:
         """False: too many wait already."""
-        if len(self._waiting) >= LIMIT:
+        if len(self.waiting) >= LIMIT:
             return False
-        self._waiting.append((event, association))
+        self.waiting.append((event, association))
         return True
 
     def due(self, holds: Callable[[Association], bool]) -> list[MessageReceived]:
         """Those to answer now; what an association that has ended asked is forgotten."""
-        if not self._waiting or self.must_wait():
+        if not self.waiting or self.must_wait():
             return []
-        waiting, self._waiting = self._waiting, []
+        waiting, self.waiting = self.waiting, []
         return [event for event, association in waiting if holds(association)]

@@ -175,7 +175,7 @@ class Verdicts:
                 if not operation.paths:
                     operations.append(Operation(kind, result=self._outcome(numbers.take())))
                     continue
-                if isinstance(operation.paths, PathRun):
+                if type(operation.paths) is PathRun:
                     run = self._run(operation.paths, numbers, without)
                     if run is not None:
                         operations += [Operation(kind, run)] if run else []

@@ -7,6 +7,7 @@ under way has changed and the kernel has not confirmed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from fe_datapath.lfbs.instance import Instance
@@ -54,11 +55,17 @@ class PlainTable:
     """Fields with fewer allowed values than their octets can hold."""
 
 
+@cache
+def plain_tables(library: Library) -> dict[tuple[int, int], PlainTable | None]:
+    """Of all stores of one library."""
+    return {}
+
+
 class Store:
     def __init__(self, library: Library, instances: Iterable[Instance]) -> None:
         self.library = library
         self.instances = {(instance.cls.id, instance.id): instance for instance in instances}
-        self.plain_tables: dict[tuple[int, int], PlainTable | None] = {}
+        self.plain_tables = plain_tables(library)
         """(class, component) -> found out by `Edits` once; None: it is none."""
 
     def find(self, class_id: int, instance_id: int) -> Instance:
@@ -221,7 +228,7 @@ class _Query:
         if target.access in ("write-only", "trigger-only"):
             raise ProtocolError(ResultCode.INVALID_PARAMETERS, "write-only")
         value = self.value(instance, target)
-        if isinstance(value, PackedRows) and path.selector is None:
+        if type(value) is PackedRows and path.selector is None:
             self.has_room(len(value) * (INDEX_OCTETS + (value.type.fixed_size or 0)))
             return self.spend(FullData(value.contents()))
         answer: FullData | SparseData

@@ -132,7 +132,7 @@ class Transaction:
         if None in place:
             return place[None][0]
         value = value.copy()
-        if isinstance(value, PackedRows):
+        if type(value) is PackedRows:
             self._restore(value, instance)
         for index, (old, _) in place.items():
             if old is MISSING:

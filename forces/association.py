@@ -26,6 +26,15 @@ class Due(Enum):
     DEAD = "dead"
     """Nothing was received for the dead interval: the peer is lost."""
 
+    __hash__ = object.__hash__  # asked for at every timer
+
+
+_DUE = {
+    (dead, beat): frozenset([Due.DEAD] * dead + [Due.HEARTBEAT] * beat)
+    for dead in (False, True)
+    for beat in (False, True)
+}
+
 
 @dataclass(slots=True)
 class Statistics:
@@ -59,6 +68,8 @@ class Association:
     _correlator: int = 0
     _excused_ns: int = 0
     """Until when our own sleep has been taken off the peer's silence."""
+    _beat: Message | None = None
+    """Our heartbeat that asks for no answer: one value is enough."""
 
     def __post_init__(self) -> None:
         self.last_received_ns = self.last_sent_ns = self.now
@@ -98,27 +109,30 @@ class Association:
 
     def deadline(self) -> int | None:
         """When `due` has something to say next, in ns; None: never."""
-        times = []
-        if self.heartbeat_ns is not None:
-            times.append(self.last_sent_ns + self.heartbeat_ns)
-        if self.dead_ns is not None:
-            times.append(self.last_received_ns + self.dead_ns)
-        return min(times, default=None)
+        beat, dead = self.heartbeat_ns, self.dead_ns
+        if beat is None:
+            return None if dead is None else self.last_received_ns + dead
+        beat += self.last_sent_ns
+        return beat if dead is None else min(beat, self.last_received_ns + dead)
 
     def due(self, now: int) -> frozenset[Due]:
         """What is due at `now`. The owner sends the heartbeat and calls `sent`."""
-        due = set()
-        if self.dead_ns is not None and now - self.last_received_ns >= self.dead_ns:
-            due.add(Due.DEAD)
-        if self.heartbeat_ns is not None and now - self.last_sent_ns >= self.heartbeat_ns:
-            due.add(Due.HEARTBEAT)
-        return frozenset(due)
+        dead, beat = self.dead_ns, self.heartbeat_ns
+        return _DUE[
+            dead is not None and now - self.last_received_ns >= dead,
+            beat is not None and now - self.last_sent_ns >= beat,
+        ]
 
     def heartbeat(self, ack: Ack = Ack.NO_ACK) -> Message:
         """A heartbeat of ours. Only a CE may ask for an answer (RFC 5810 section 7.10)."""
+        if ack is Ack.NO_ACK and self._beat is not None:
+            return self._beat
         flags = flags_for(MessageType.HEARTBEAT, ack)
         correlator = self.next_correlator() if ack is Ack.ALWAYS_ACK else 0
-        return Message(Header(MessageType.HEARTBEAT, self.own_id, self.peer_id, correlator, flags))
+        beat = Message(Header(MessageType.HEARTBEAT, self.own_id, self.peer_id, correlator, flags))
+        if ack is Ack.NO_ACK:
+            self._beat = beat
+        return beat
 
 
 def heartbeat_answer(request: Message) -> Message | None:

@@ -56,7 +56,7 @@ class Instance:
     def __init__(self, cls: LfbClass, instance_id: int) -> None:
         self.cls = cls
         self.id = instance_id
-        self.values: dict[str, Any] = {c.name: c.initial() for c in cls.components.values()}
+        self.values: dict[str, Any] = cls.initial()
         self.registered: set[int] = set()
         """Event IDs that a CE has subscribed to (RFC 5812 section 4.8.5)."""
         self.filters: dict[int, EventProperties] = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import reprlib
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -80,10 +80,18 @@ class FieldsType(DataType):
             raise ProtocolError(error.code, f"{field.name}: {error.reason}") from None
 
 
+def _builder(kind: DataType) -> Callable[[Iterator[Any]], Any] | None:
+    if isinstance(kind, StructType):
+        return kind._build
+    if isinstance(kind, AtomicType) and kind.boolean:
+        return lambda leaves: kind.to_boolean(next(leaves))
+    return None
+
+
 class StructType(FieldsType):
     """`<struct>`."""
 
-    __slots__ = ("_booleans", "_codec", "_flat", "_getter", "_names", "_octets")
+    __slots__ = ("_booleans", "_builders", "_codec", "_flat", "_getter", "_names", "_octets")
 
     def __init__(
         self, name: str, fields: Sequence[Field], derived_from: DataType | None = None
@@ -100,6 +108,8 @@ class StructType(FieldsType):
             isinstance(field.type, StructType) for field in self.fields
         )
         """Every leaf is a component of this struct itself."""
+        self._builders = tuple((field.name, _builder(field.type)) for field in self.fields)
+        """By component what makes its value of the next leaves; None: the next leaf is it."""
         self._booleans = tuple(
             index
             for index, field in enumerate(self.fields)
@@ -152,14 +162,8 @@ class StructType(FieldsType):
 
     def _build(self, leaves: Iterator[Any]) -> dict[str, Any]:
         value: dict[str, Any] = {}
-        for field in self.fields:
-            kind = field.type
-            if isinstance(kind, StructType):
-                value[field.name] = kind._build(leaves)
-            elif isinstance(kind, AtomicType) and kind.boolean:
-                value[field.name] = kind.to_boolean(next(leaves))
-            else:
-                value[field.name] = next(leaves)
+        for name, build in self._builders:
+            value[name] = next(leaves) if build is None else build(leaves)
         return value
 
     def _completed(self, value: Mapping[str, Any]) -> Mapping[str, Any]:

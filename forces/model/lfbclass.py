@@ -134,11 +134,32 @@ class LfbClass:
     outputs: tuple[Port, ...] = ()
     synopsis: str = ""
     _names: dict[str, Component | EventDef] = field(init=False, repr=False, compare=False)
+    _tops: dict[int, Target] = field(init=False, repr=False, compare=False)
+    """What a path of one ID leads to: most paths are such."""
+    _initial: dict[str, Any] = field(init=False, repr=False, compare=False)
+    _composed: tuple[Component, ...] = field(init=False, repr=False, compare=False)
+    """Components whose values are tables or structs: each instance has its own."""
 
     def __post_init__(self) -> None:
         names: dict[str, Component | EventDef] = {e.name: e for e in self.events.values()}
         names.update((c.name, c) for c in self.components.values())
         object.__setattr__(self, "_names", names)
+        tops = {
+            c.id: Target(c, c.type, c.access, (c.id,), False, c.optional, c.alias)
+            for c in self.components.values()
+        }
+        object.__setattr__(self, "_tops", tops)
+        initial = {c.name: c.initial() for c in self.components.values()}
+        object.__setattr__(self, "_initial", initial)
+        composed = (c for c in self.components.values() if type(initial[c.name]) is dict)
+        object.__setattr__(self, "_composed", tuple(composed))
+
+    def initial(self) -> dict[str, Any]:
+        """A new instance's values."""
+        values = self._initial.copy()
+        for component in self._composed:
+            values[component.name] = component.initial()
+        return values
 
     def component(self, id_or_name: int | str) -> Component:
         """Raises UsageError if there is none."""
@@ -196,6 +217,10 @@ class LfbClass:
         exists is the store's matter. Raises ProtocolError: COMPONENT_DOES_NOT_EXIST for an ID
         that the class or a struct has not, INVALID_PATH for a path that goes on below an atomic
         value, names an event, or is empty, INVALID_ARRAY_CREATION for an impossible subscript."""
+        if len(ids) == 1:
+            top = self._tops.get(ids[0])
+            if top is not None:
+                return top
         if not ids:
             raise ProtocolError(ResultCode.INVALID_PATH, f"{self.name}: the whole LFB")
         component = self.components.get(ids[0])

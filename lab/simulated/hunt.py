@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import process_time
 
+from ce.controller import Controller
 from ce.fe_tables import Table
 from ce.lfbs import table
+from fe_datapath.element import ForwardingElement
 from forces.header import Header, MessageType
 from forces.messages import Message, OperType, flags_for
 from forces.paths import PathData
@@ -21,7 +23,7 @@ from lab.backend import LabError
 from lab.simulated.element import NetworkElement
 from lab.simulated.invariants import Invariants, Violation
 from lab.simulated.schedules import Schedule, Strike, draw, shrink, written
-from lab.simulated.world import World
+from lab.simulated.world import EPOCH_NS, World
 from topologies.loader import load_topology
 from topologies.model import Topology
 
@@ -30,8 +32,8 @@ BOOT_MS = 3000
 SETTLE_MS = 4000
 STEP_MS = 25
 HONEST_SHARE = 0.01
-COLLECT_EVERY = 50
-"""Schedules; each leaves a few megabytes in cycles."""
+COLLECT_EVERY = 200
+"""Schedules; each leaves what its restarted processes were in cycles."""
 ROGUE_ROW = 0xFFFFFFF0
 ROGUE_CORRELATOR = 1 << 60
 """Not one that an exchange of ours will ever come to."""
@@ -89,6 +91,25 @@ class _Run:
         self.world.run_until(begin_ns + end_ms * 1_000_000)
         self._until_whole(SETTLE_MS, "after all faults healed")
         self.invariants.bounded()
+
+    def dismantle(self) -> None:
+        """An NE is full of references both ways. Cut, most of it goes at once, and the collector
+        has little left to look for."""
+        for process in self.ne.processes.values():
+            if process.starts:
+                core = process.core
+                parts: Iterable[object] = ()
+                if isinstance(core, Controller):
+                    parts = core.sessions.values()
+                elif isinstance(core, ForwardingElement):
+                    parts = core.store.instances.values()
+                for part in (*parts, core):
+                    vars(part).clear()
+            vars(process).clear()
+        for side in self.ne.network.sides.values():
+            side.far = None
+        for part in (self.ne.network, self.ne, self.world, self.invariants):
+            vars(part).clear()
 
     def _until_whole(self, budget_ms: int, when: str) -> None:
         """8, and with it 2: whole within the budget, and still so a little later."""
@@ -188,6 +209,7 @@ class _Run:
 def run_one(schedule: Schedule, topology: Topology) -> tuple[Failure | None, int]:
     """What failed, and how many events were handled."""
     run = _Run(schedule, topology)
+    text: str | None = None
     try:
         run.go()
     except Violation as violation:
@@ -195,10 +217,12 @@ def run_one(schedule: Schedule, topology: Topology) -> tuple[Failure | None, int
     except (Exception, AssertionError) as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{type(error).__name__}: {error} ({where.filename.split('/')[-1]}:{where.lineno})"
-    else:
-        return None, run.invariants.events
-    at_ms = (run.world.now - 1_000_000_000) / 1e6
-    return Failure(schedule, text, at_ms), run.invariants.events
+    finally:
+        events, now = run.invariants.events, run.world.now
+        run.dismantle()
+    if text is None:
+        return None, events
+    return Failure(schedule, text, (now - EPOCH_NS) / 1e6), events
 
 
 def hunt(

@@ -98,6 +98,8 @@ class Network:
     def __init__(self, world: World, manners: Manners, honesty: Honesty) -> None:
         self.world = world
         self.manners = manners
+        self._delay_ms, self._jitter_ms = manners.delay_ms, manners.jitter_ms
+        self._random = world.rng.random
         self.honesty = honesty
         self.nodes: dict[int, Endpoint] = {}
         self.sides: dict[tuple[int, int], Side] = {}
@@ -197,8 +199,7 @@ class Network:
         return round(late_ms * NS_PER_MS)
 
     def _delay_ns(self, a: int, b: int) -> int:
-        manners = self.manners
-        delay_ms = manners.delay_ms + manners.jitter_ms * self.world.rng.random()
+        delay_ms = self._delay_ms + self._jitter_ms * self._random()
         if self.slow:
             delay_ms += self.slow.get(a, 0.0) + self.slow.get(b, 0.0)
         delay_ns = round(delay_ms * NS_PER_MS)
@@ -207,7 +208,11 @@ class Network:
         return delay_ns
 
     def _arrival(self, sender: int, receiver: int) -> int:
-        return self.world.now + self._delay_ns(sender, receiver)
+        if self.slow or self.links is not None:
+            return self.world.now + self._delay_ns(sender, receiver)
+        return self.world.now + round(
+            (self._delay_ms + self._jitter_ms * self._random()) * NS_PER_MS
+        )
 
     def _drop(self, side: Side) -> None:
         side.up = False
@@ -272,7 +277,7 @@ class Network:
 
     def _transmit(self, side: Side, message: Message) -> None:
         owner, peer, world = side.owner, side.peer, self.world
-        channel = CHANNEL_OF[message.type]
+        channel = CHANNEL_OF[message.header.type]
         if self.cut and (owner, peer) in self.cut:
             side.held.append((message, world.now))
             self._watch(side)
@@ -293,7 +298,10 @@ class Network:
             if channel is not Channel.HP:
                 return
             at_ns += self._repeated(side, lost)
-        at_ns = side.last_arrival[channel] = max(at_ns, side.last_arrival[channel])
+        last = side.last_arrival
+        if at_ns < last[channel]:
+            at_ns = last[channel]
+        last[channel] = at_ns
         world.at(at_ns, self._arrive, side, channel, message)
 
     def _arrive(self, side: Side, channel: Channel, message: Message) -> None:

@@ -172,7 +172,9 @@ class Process:
             self._sequence += 1
             self.world.at(self._free_ns, self._has_turn, event, self.starts, self._sequence)
             return
-        self._handle(event)
+        self._queue.append(event)
+        if not self._busy:
+            self._run()
 
     def _handle(self, event: Event) -> None:
         self._queue.append(event)
@@ -199,10 +201,10 @@ class Process:
 
     def _run(self) -> None:
         self._busy = True
-        queue = self._queue
+        queue, world = self._queue, self.world
         while queue:
             event = queue.popleft()
-            effects = self.core.handle(event, self.world.now)
+            effects = self.core.handle(event, world.now)
             if effects or self.watchers:
                 self._carry_out(event, effects)
         self._busy = False

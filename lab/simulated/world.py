@@ -36,7 +36,8 @@ class World:
     def at(self, when_ns: int, action: Callable[..., None], *arguments: Any) -> None:
         """Call `action(*arguments)` then; what is past happens next."""
         self._order += 1
-        heappush(self._heap, (max(when_ns, self.now), self._order, action, arguments))
+        now = self.now
+        heappush(self._heap, (when_ns if when_ns > now else now, self._order, action, arguments))
 
     def after_ms(self, delay_ms: float, action: Callable[..., None], *arguments: Any) -> None:
         self.at(self.now + round(delay_ms * NS_PER_MS), action, *arguments)

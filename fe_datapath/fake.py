@@ -10,6 +10,7 @@ import ipaddress
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from fe_datapath.config import PortConfig, RedirectConfig
@@ -136,6 +137,11 @@ class FakeDatapath:
 
     def routes(self) -> Mapping[tuple[bytes, int], int]:
         return dict(self._routes)
+
+    @property
+    def prefixes(self) -> AbstractSet[tuple[bytes, int]]:
+        """Of all routes; a view of this moment."""
+        return self._routes.keys()
 
     def route_columns(self, octets: int) -> SetRoutes:
         return columns([SetRoute(*key, hop) for key, hop in self._routes.items()], octets)

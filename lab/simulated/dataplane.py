@@ -147,11 +147,12 @@ class DataPlane:
         self, fe: str, datapath: FakeDatapath, networks: tuple[tuple[bytes, int], ...]
     ) -> int | None:
         """Longest prefix first; the kernel's connected routes are among them."""
-        connected = self._connected[fe]
+        connected, routed = self._connected[fe], datapath.prefixes
         for network in networks:
-            hop = datapath.lookup(network)
-            if hop is not None:
-                return hop
+            if network in routed:
+                hop = datapath.lookup(network)
+                if hop is not None:
+                    return hop
             port = connected.get(network)
             if port is not None:
                 return port

@@ -21,6 +21,9 @@ MAX_FAULTS = 5
 SYNC_SHARE = 0.5
 """Of the schedules in hot standby: the CEs synchronise."""
 SHORTEST_MS = 5
+BEACONS_MS = (100, 250)
+FR_HEARTBEATS = (8, 4)
+"""In a dead interval. What comes seldom costs less, and leaves gaps for faults to fall into."""
 
 DATA_KINDS = frozenset({"link-cut", "fe-crash"})
 """These hurt forwarding by themselves: invariant 3 has nothing to say then."""
@@ -144,9 +147,9 @@ def draw(seed: int, topology: Topology) -> Schedule:
         fe_heartbeat_ms=cehdi_ms // 3,
         cehdi_ms=cehdi_ms,
         cefti_ms=rng.choice((80, 250, 10_000)),
-        beacon_ms=100,
-        fr_heartbeat_ms=cehdi_ms // 8,
         replication=synchronised.choice(("async", "semi")),
+        beacon_ms=synchronised.choice(BEACONS_MS),
+        fr_heartbeat_ms=cehdi_ms // synchronised.choice(FR_HEARTBEATS),
     )
     manners = Manners(
         delay_ms=rng.choice((0.05, 0.2, 2.0)),

@@ -10,10 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from experiments.plan import Plan
 from lab.backend import Lab
 from topologies.model import Topology
 
 Laboratory = Literal["emulated", "simulated"]
+
+
+def cannot(plan: Plan) -> dict[str, str]:
+    """Cell -> why it cannot run on this machine, because of what its kernel has or lacks."""
+    from lab.machine import lacking_transport
+
+    reasons = {cell.name: lacking_transport(cell.settings.tml) for cell in plan.cells}
+    return {cell: f"{plan.cell(cell).settings.tml}: {why}" for cell, why in reasons.items() if why}
 
 
 def inside(entry: Callable[[], int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 
 from experiments.plan import Plan
@@ -22,9 +23,13 @@ def cannot(plan: Plan, topology: Topology) -> dict[str, str]:
 
 
 def refuse_what_cannot(plan: Plan, topology: Topology, named: bool) -> Plan:
-    """The plan of what can be simulated. LabError where that is nothing, or where a cell was asked
-    for by name (`named`)."""
-    reasons = cannot(plan, topology)
+    """The plan of what can be simulated; see `without`."""
+    return without(plan, cannot(plan, topology), named)
+
+
+def without(plan: Plan, reasons: Mapping[str, str], named: bool) -> Plan:
+    """The plan less the cells that cannot run. LabError where nothing is left, or where a cell was
+    asked for by name (`named`)."""
     lines = [f"{cell}: {why}" for cell, why in reasons.items()]
     if len(reasons) == len(plan.cells) or (named and reasons):
         raise LabError("; ".join(lines))

@@ -118,6 +118,11 @@ def examine() -> Iterator[Finding]:
     yield Finding("security", "absent", NO_TRANSPORT_SECURITY)
 
 
+def lacking_transport(name: str) -> str:
+    """Why this machine cannot do a transport that is asked for by name; empty: it can."""
+    return probe_transports().get(name, "")
+
+
 def _transports() -> Iterator[Finding]:
     usable = probe_transports()
     for name, reason in usable.items():

@@ -222,8 +222,13 @@ def _measuring(finished: Finished) -> list[tuple[str, str]]:
         ("routes per FE", used("routes")),
         ("profile", used("profile")),
         ("impaired links", _impaired(finished)),
+        *[(f"cell {cell}", f"not run: {why}") for cell, why in _left_out(finished).items()],
         ("state persistence", "none: processes start empty"),
     ]
+
+
+def _left_out(finished: Finished) -> dict[str, str]:
+    return dict(finished.manifest.get("left_out") or {})
 
 
 def _impaired(finished: Finished) -> str:

@@ -17,7 +17,7 @@ from experiments.measures.records import Limits
 from experiments.plan import Plan, Until, make_plan, replayed
 from experiments.plan import as_json as plan_json
 from experiments.scenario import Scenario, load_scenario
-from experiments.simulation import refuse_what_cannot
+from experiments.simulation import cannot, without
 from experiments.verbs.ladder import find_trial
 from lab.cli import EXIT_USAGE, fail
 from topologies.document import suggestion
@@ -73,7 +73,10 @@ def fresh(scenario: str, wishes: Wishes) -> None:
     where: Laboratory = "emulated"
     if wishes.simulated:
         where = "simulated"
-        plan = refuse_what_cannot(plan, chosen, bool(wishes.only))
+        left_out = cannot(plan, chosen)
+    else:
+        left_out = laboratory.cannot(plan)
+    plan = without(plan, left_out, bool(wishes.only))
     content = loaded.content
     limits = Limits(**content.limits.model_dump())
     folder = folders.create(plan.scenario + ("-simulated" if wishes.simulated else ""))
@@ -81,6 +84,8 @@ def fresh(scenario: str, wishes: Wishes) -> None:
     manifest = new_manifest(plan, content.question, limits, content.figures, written, where)
     if content.sweep is not None:
         manifest["sweep"] = content.sweep.model_dump()
+    if left_out:
+        manifest["left_out"] = left_out
     if content.beside:
         manifest["beside"] = content.beside
     folders.write_json(folder / "manifest.json", manifest)

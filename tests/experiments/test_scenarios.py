@@ -11,10 +11,12 @@ from typing import get_args
 
 import pytest
 
+from experiments import laboratory
 from experiments.plan import as_json, from_json, make_plan
 from experiments.scenario import FaultKind, ScenarioNotFound, _Settings, available, load_scenario
+from experiments.simulation import without
 from experiments.verbs.run import topology_of
-from lab.backend import CellSettings
+from lab.backend import CellSettings, LabError
 from topologies.document import DocumentError
 from topologies.model import Impairment
 
@@ -199,3 +201,21 @@ def test_an_unknown_scenario_names_the_known_ones() -> None:
     assert str(caught.value) == (
         "there is no scenario 'quikstart': did you mean 'quickstart'?, nor a path of one"
     )
+
+
+def test_what_the_machine_lacks_is_left_out_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lacking = {"sctp": "this kernel has no SCTP sockets"}
+    monkeypatch.setattr("lab.machine.probe_transports", lambda: lacking)
+    plan = make_plan("t", "diamond", load_scenario("sweep-transport").cells, 1, 0)
+    reasons = laboratory.cannot(plan)
+    assert reasons == {
+        f"sctp-{fault}": "sctp: this kernel has no SCTP sockets" for fault in ("crash", "hang")
+    }
+    left = without(plan, reasons, named=False)
+    assert {cell.settings.tml for cell in left.cells} == {"usrsctp", "usrsctp-udp", "tcp"}
+    assert {trial.cell for trial in left.trials} == {cell.name for cell in left.cells}
+    assert "ceha: left out: sctp-crash: sctp: this kernel" in capsys.readouterr().err
+    with pytest.raises(LabError, match="sctp-hang: sctp"):
+        without(plan, reasons, named=True)

@@ -34,6 +34,10 @@ COLD_ROUND_TRIPS = 3 * 2 + 1
 """The three channels are connected one after the other (RFC 5811 section 5: LP, MP, HP), each
 by SCTP's four messages; then the association is set up (RFC 5810 section 4.4.1)."""
 
+READY_ROUND_TRIPS = 1.5
+"""Of a master that is associated already: the FE's news of it is half a round trip on its way, the
+question what the FE holds (its state, or with synchronisation its generation) takes a whole one."""
+
 
 def x_of(cell: Cell, axis: str) -> float:
     if axis != CONTROL_RTT:
@@ -70,6 +74,8 @@ def model(axis: str, measure: str, cell: Cell) -> float | None:
         return detection_ms(cell.settings)
     if axis == CONTROL_RTT and measure == "dtime2_ms" and cell.settings.mode == "cold":
         return COLD_ROUND_TRIPS * x_of(cell, axis)
+    if axis == CONTROL_RTT and measure == "dtime3_ms" and cell.settings.mode in ("hot", "hot+sync"):
+        return READY_ROUND_TRIPS * x_of(cell, axis)
     return None
 
 

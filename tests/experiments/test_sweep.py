@@ -8,14 +8,19 @@ from typing import Any, cast
 
 import pytest
 
+from experiments import runner
+from experiments.measures.records import Limits
 from experiments.measures.verdict import Outcome
 from experiments.plan import make_plan
 from experiments.report import style, sweep
 from experiments.results import cell_results
 from experiments.scenario import load_scenario
+from experiments.verbs.run import topology_of
 from lab.backend import CellSettings
+from lab.simulated.lab import SimulatedLab
 from tests.experiments.conftest import Make
 from tests.experiments.synthetic import Knobs
+from tests.experiments.test_simulated_scenarios import Silent
 from topologies.document import DocumentError
 
 
@@ -45,6 +50,25 @@ def test_cold_standby_pays_seven_round_trips_and_hot_none_of_them() -> None:
     assert sweep.model("control_rtt_ms", "dtime2_ms", cells["cold-rtt10-crash"]) == 70
     assert sweep.model("control_rtt_ms", "dtime2_ms", cells["hot-rtt10-crash"]) is None
     assert sweep.model("control_rtt_ms", "dtime3_ms", cells["cold-rtt10-crash"]) is None
+
+
+@pytest.mark.parametrize("mode", ["hot", "hot+sync"])
+def test_a_standby_is_ready_one_and_a_half_round_trips_after_it_was_chosen(
+    mode: str, tmp_path: Path
+) -> None:
+    """In virtual time, where nothing else takes any: what the model says is what happens."""
+    scenario = load_scenario("sweep-rtt")
+    topology = topology_of(scenario)
+    cells = [c for c in scenario.cells if c.name in (f"{mode}-rtt10-crash", f"{mode}-rtt40-crash")]
+    outcomes: list[Outcome] = []
+    setting = runner.Setting(tmp_path, topology, Limits(jitter_ms=30))
+    plan = make_plan("s", topology.name, cells, 1, 0, 1)
+    runner.run(plan, SimulatedLab(topology), setting, Silent(), outcomes)
+    for outcome in outcomes:
+        assert outcome.ne is not None
+        expected = sweep.model("control_rtt_ms", "dtime3_ms", plan.cell(outcome.description.cell))
+        assert expected in (15, 60)
+        assert outcome.ne.dtime3_ms == pytest.approx(expected, abs=2)
 
 
 def test_false_alarms_are_counted_per_hour_with_a_bound() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from lab.backend import CellSettings, LabError
+from lab.backend import CellSettings, LabError, Mode
 from lab.emulated import sandbox
 from lab.emulated.lab import EmulatedLab
 from topologies.loader import available, load_topology
@@ -34,7 +35,7 @@ def test_every_mode_comes_up(name: str, tmp_path: Path) -> None:
     def entry() -> int:
         lab = EmulatedLab(topology, tmp_path)
         try:
-            for mode in ("none", "cold", "hot"):
+            for mode in get_args(Mode):
                 folder = tmp_path / mode
                 folder.mkdir()
                 lab.prepare(CellSettings(mode=mode, **PATIENT), folder)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from tests.standstill import CoreTime, Watch, core_time, was_taken
 RERUNS = 2
 ON_REAL_TIME = ("lab", "kernel", "realtime")
 
-# The same examples each time, and no deadline: a red suite means a change, not luck or a slow minute.
+# The same examples each time, no deadline: a red suite means a change, not luck or a slow minute.
 # To look for new ones: ceha test --hypothesis-profile search
 settings.register_profile("suite", derandomize=True, deadline=None)
 settings.register_profile("search", derandomize=False, deadline=None)

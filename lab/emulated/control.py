@@ -31,7 +31,7 @@ MAX_LINE = 1 << 20
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 REQUEST_TIMEOUT_S = 30.0
-"""A fault is verified within 2 s and healed within 5 s; a loaded machine takes longer."""
+"""A fault is verified and healed within 5 s each; a loaded machine takes longer."""
 
 POLL_S = 0.02
 

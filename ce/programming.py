@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ce.beacon import FeBeacon
-from ce.exchange import Answer, Exchange, Outcome
+from ce.exchange import REQUEST_TIMEOUT_NS, Answer, Exchange, Outcome
 from ce.fe_tables import FeTables, Op, Table, Write
 from ce.lfbs import failed_rows, write_select
 from forces.effects import Effect, Journal
@@ -19,6 +19,10 @@ from forces.header import Ack
 
 MAX_JOURNALED_FAILURES = 20
 """Rows per Config that are named in the journal; the count is always there."""
+
+
+CONFIG_NS = 200_000_000
+"""What the FE may need for each Config ahead of another one (1000 rows)."""
 
 
 class Programmer:
@@ -61,9 +65,10 @@ class Programmer:
         for number, write in enumerate(todo, 1):
             if write.table is Table.NEXT_HOPS and write.op is Op.DEL:
                 self._beacon.leave(set(write.rows), now)
-            self._send(write, number == len(todo), now)
+            timeout_ns = REQUEST_TIMEOUT_NS + number * CONFIG_NS
+            self._send(write, number == len(todo), timeout_ns, now)
 
-    def _send(self, write: Write, last: bool, now: int) -> None:
+    def _send(self, write: Write, last: bool, timeout_ns: int, now: int) -> None:
         self._tables.sent(write)
         if write.op is Op.REPLACE:
             self._beacon.found(None)
@@ -77,6 +82,7 @@ class Programmer:
             lambda answer, when: self._done(write, answer, when),
             Ack.ALWAYS_ACK if answered else Ack.FAILURE_ACK,
             fence=answered,
+            timeout_ns=timeout_ns,
         )
 
     def _done(self, write: Write, answer: Answer, now: int) -> None:

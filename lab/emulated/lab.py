@@ -136,8 +136,17 @@ class EmulatedLab:
             f"{ce} does not follow {fe}"
             for fe in fes
             for ce in ces
-            if ce != masters.get(fe) and not self.element.journals.has(ce, "follows", fe=fe)
+            if ce != masters.get(fe) and not self._follows(ce, fe)
         ]
+
+    def _follows(self, ce: str, fe: str) -> bool:
+        """It said so, and has not started over since."""
+
+        def last(event: str) -> int:
+            entries = self.element.journals.entries(ce, event)
+            return max((entry["t"] for entry in entries if entry.get("fe") == fe), default=0)
+
+        return last("follows") > max(last("replica_reset"), last("replica_failed"))
 
     def trial(
         self, faults: tuple[FaultSpec, ...], calibrate_ms: float, observe_ms: float

@@ -188,8 +188,9 @@ def _until(of_file: Until | None, wishes: Wishes) -> Until | None:
 
 def estimate_s(plan: Plan, fes: int) -> float:
     """How long the run will take if no trial has to be done again."""
-    tables = sum(plan.cell(t.cell).settings.routes * fes for t in plan.trials) / ROUTES_PER_S
-    return plan.seconds(OVERHEAD_S) + tables
+    settings = [plan.cell(trial.cell).settings for trial in plan.trials]
+    rows = sum(each.routes * (each.fes or fes) for each in settings)
+    return plan.seconds(OVERHEAD_S) + rows / ROUTES_PER_S
 
 
 def duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ from experiments import laboratory
 from experiments.plan import as_json, from_json, make_plan
 from experiments.scenario import FaultKind, ScenarioNotFound, _Settings, available, load_scenario
 from experiments.simulation import without
-from experiments.verbs.run import topology_of
+from experiments.verbs.run import estimate_s, topology_of
 from lab.backend import CellSettings, LabError
 from topologies.document import DocumentError
 from topologies.model import Impairment
@@ -219,3 +219,11 @@ def test_what_the_machine_lacks_is_left_out_with_the_reason(
     assert "ceha: left out: sctp-crash: sctp: this kernel" in capsys.readouterr().err
     with pytest.raises(LabError, match="sctp-hang: sctp"):
         without(plan, reasons, named=True)
+
+
+def test_the_estimate_counts_the_tables_of_the_fes_that_take_part() -> None:
+    cells = {cell.name: cell for cell in load_scenario("sweep-fes").cells}
+    few, many = (
+        make_plan("s", "star", [cells[f"hot-fes{count}-crash"]], 1, 0) for count in (1, 50)
+    )
+    assert estimate_s(many, 50) - estimate_s(few, 50) == pytest.approx(10 * 49 * 100 / 20_000)

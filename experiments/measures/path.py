@@ -60,18 +60,19 @@ def _path(trial: Trial, failover: Failover, gap: ControlGap) -> Path | None:
     detect, ready, fault = failover.t_detect_ns, failover.t_ready_ns, failover.t_fault_ns
     if detect is None or ready is None or new is None:
         return None
+    looks = [e.t for e in trial.of("look", fe) if fault <= e.t <= detect]
+    # What the next CE knew is on the way only if it asked the FE.
     lost = [
         e.t
-        for node in (fe, new)
+        for node in ((fe, new) if looks else (fe,))
         for e in trial.of("tml_lost", node)
         if e.fields.get("peer") == old and fault <= e.t <= detect
     ]
     silent = [
         e.t
         for e in trial.of("fr_silent", new)
-        if e.fields.get("peer") == old and fault <= e.t <= detect
+        if looks and e.fields.get("peer") == old and fault <= e.t <= detect
     ]
-    looks = [e.t for e in trial.of("look", fe) if fault <= e.t <= detect]
     takeovers = [
         e.t
         for e in trial.of("takeover", new)

@@ -41,3 +41,13 @@ def test_what_only_reads_or_computes_needs_no_root() -> None:
     assert "quickstart" in started("scenarios").stdout
     hunted = started("hunt", "--seeds", "0..0")
     assert (hunted.returncode, hunted.stderr) == (0, "")
+
+
+def test_help_needs_no_root() -> None:
+    assert "Exit codes" in started("--help").stdout
+    assert started().returncode == 2  # nothing was asked for
+    assert "quickstart" in started().stderr
+    for verb in ("run", "up"):
+        asked = started(verb, "--help")
+        assert (asked.returncode, asked.stderr) == (0, "")
+        assert f"Example: ceha {verb}" in asked.stdout

@@ -17,12 +17,18 @@ from topologies.model import Topology
 Laboratory = Literal["emulated", "simulated"]
 
 
-def cannot(plan: Plan) -> dict[str, str]:
-    """Cell -> why it cannot run on this machine, because of what its kernel has or lacks."""
-    from lab.machine import lacking_transport
+def cannot(plan: Plan, topology: Topology, laboratory: Laboratory) -> dict[str, str]:
+    """Cell -> why it cannot run there: virtual time has no machine and no cores but ours, and a
+    machine's kernel has not every transport."""
+    if laboratory == "simulated":
+        from lab.simulated.lab import lacking
 
-    reasons = {cell.name: lacking_transport(cell.settings.tml) for cell in plan.cells}
-    return {cell: f"{plan.cell(cell).settings.tml}: {why}" for cell, why in reasons.items() if why}
+        why = {cell.name: lacking(topology, cell.settings, cell.faults) for cell in plan.cells}
+    else:
+        from lab.machine import lacking_transport
+
+        why = {cell.name: lacking_transport(cell.settings.tml) for cell in plan.cells}
+    return {cell: reason for cell, reason in why.items() if reason}
 
 
 def inside(entry: Callable[[], int]) -> int:

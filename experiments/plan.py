@@ -7,7 +7,7 @@ machine thus falls on all cells alike, and an interrupted run has measured all o
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -70,6 +70,14 @@ class Plan:
             if cell.name == name:
                 return cell
         raise KeyError(name)
+
+    def without(self, names: Collection[str]) -> Plan:
+        """Less these cells, and their trials."""
+        return replace(
+            self,
+            cells=tuple(cell for cell in self.cells if cell.name not in names),
+            trials=tuple(trial for trial in self.trials if trial.cell not in names),
+        )
 
     def seconds(self, overhead_s: float) -> float:
         """What the trials take, if each costs this much beside its own time."""

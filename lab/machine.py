@@ -120,7 +120,8 @@ def examine() -> Iterator[Finding]:
 
 def lacking_transport(name: str) -> str:
     """Why this machine cannot do a transport that is asked for by name; empty: it can."""
-    return probe_transports().get(name, "")
+    reason = probe_transports().get(name, "")
+    return f"{name}: {reason}" if reason else ""
 
 
 def _transports() -> Iterator[Finding]:

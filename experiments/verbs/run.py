@@ -17,8 +17,8 @@ from experiments.measures.records import Limits
 from experiments.plan import Plan, Until, make_plan, replayed
 from experiments.plan import as_json as plan_json
 from experiments.scenario import Scenario, load_scenario
-from experiments.simulation import cannot, without
 from experiments.verbs.ladder import find_trial
+from lab.backend import LabError
 from lab.cli import EXIT_USAGE, fail
 from topologies.document import suggestion
 from topologies.impairments import mistakes
@@ -70,13 +70,9 @@ def fresh(scenario: str, wishes: Wishes) -> None:
     if wishes.dry_run:
         show_plan(plan, len(chosen.of_kind("fe")), wishes.as_json)
         return
-    where: Laboratory = "emulated"
-    if wishes.simulated:
-        where = "simulated"
-        left_out = cannot(plan, chosen)
-    else:
-        left_out = laboratory.cannot(plan)
-    plan = without(plan, left_out, bool(wishes.only))
+    where: Laboratory = "simulated" if wishes.simulated else "emulated"
+    left_out = laboratory.cannot(plan, chosen, where)
+    plan = possible(plan, left_out, bool(wishes.only))
     content = loaded.content
     limits = Limits(**content.limits.model_dump())
     folder = folders.create(plan.scenario + ("-simulated" if wishes.simulated else ""))
@@ -184,6 +180,17 @@ def _until(of_file: Until | None, wishes: Wishes) -> Until | None:
     if not 0 < share <= 1000:
         fail(f"--until: {wishes.until!r} is not FIGURE=PERCENT, e.g. dtime2_ms=10", EXIT_USAGE)
     return Until(figure, share, cap)
+
+
+def possible(plan: Plan, left_out: Mapping[str, str], named: bool) -> Plan:
+    """The plan less the cells that cannot run, which are told with their reasons. LabError where
+    nothing is left, or where a cell was asked for by name (`named`)."""
+    lines = [f"{cell}: {why}" for cell, why in left_out.items()]
+    if len(left_out) == len(plan.cells) or (named and left_out):
+        raise LabError("; ".join(lines))
+    for line in lines:
+        typer.echo(f"ceha: left out: {line}", err=True)
+    return plan.without(left_out)
 
 
 def estimate_s(plan: Plan, fes: int) -> float:

@@ -14,8 +14,7 @@ import pytest
 from experiments import laboratory
 from experiments.plan import as_json, from_json, make_plan
 from experiments.scenario import FaultKind, ScenarioNotFound, _Settings, available, load_scenario
-from experiments.simulation import without
-from experiments.verbs.run import estimate_s, topology_of
+from experiments.verbs.run import estimate_s, possible, topology_of
 from lab.backend import CellSettings, LabError
 from topologies.document import DocumentError
 from topologies.model import Impairment
@@ -208,17 +207,18 @@ def test_what_the_machine_lacks_is_left_out_with_the_reason(
 ) -> None:
     lacking = {"sctp": "this kernel has no SCTP sockets"}
     monkeypatch.setattr("lab.machine.probe_transports", lambda: lacking)
-    plan = make_plan("t", "diamond", load_scenario("sweep-transport").cells, 1, 0)
-    reasons = laboratory.cannot(plan)
+    scenario = load_scenario("sweep-transport")
+    plan = make_plan("t", "diamond", scenario.cells, 1, 0)
+    reasons = laboratory.cannot(plan, topology_of(scenario), "emulated")
     assert reasons == {
         f"sctp-{fault}": "sctp: this kernel has no SCTP sockets" for fault in ("crash", "hang")
     }
-    left = without(plan, reasons, named=False)
+    left = possible(plan, reasons, named=False)
     assert {cell.settings.tml for cell in left.cells} == {"usrsctp", "usrsctp-udp", "tcp"}
     assert {trial.cell for trial in left.trials} == {cell.name for cell in left.cells}
     assert "ceha: left out: sctp-crash: sctp: this kernel" in capsys.readouterr().err
     with pytest.raises(LabError, match="sctp-hang: sctp"):
-        without(plan, reasons, named=True)
+        possible(plan, reasons, named=True)
 
 
 def test_the_estimate_counts_the_tables_of_the_fes_that_take_part() -> None:

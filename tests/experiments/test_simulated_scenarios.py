@@ -13,27 +13,22 @@ from typing import Any
 import pytest
 
 from experiments import cli as experiments_cli
-from experiments import runner
+from experiments import laboratory, runner
 from experiments.measures.records import Limits
 from experiments.measures.verdict import Outcome
-from experiments.plan import Cell, Plan, PlannedTrial, make_plan
+from experiments.plan import Cell, make_plan
 from experiments.scenario import available, load_scenario
-from experiments.simulation import cannot
+from experiments.verbs.run import possible
 from lab import cli as lab_cli
 from lab.simulated.faults import KINDS
 from lab.simulated.lab import SimulatedLab
+from tests.experiments.silent import Silent
 from topologies.loader import load_topology
 
 SOFTENED = {"routes": 50, "probe_pps": 1000}
 """What is a matter of size, and not of what happens, is kept small."""
 MOST_FES = 8
 SLOWEST_BEACON_MS = 25
-
-
-class Silent:
-    def begin(self, planned: PlannedTrial, total: int) -> None: ...
-
-    def end(self, outcome: Outcome) -> None: ...
 
 
 def softened(cell: Cell) -> Cell:
@@ -53,7 +48,7 @@ def test_a_scenario_runs_in_virtual_time(name: str, tmp_path: Path) -> None:
     scenario = load_scenario(name)
     topology = load_topology(scenario.content.topology)
     plan = make_plan(name, topology.name, [softened(cell) for cell in scenario.cells], 1, 0, 1)
-    reasons = cannot(plan, topology)
+    reasons = laboratory.cannot(plan, topology, "simulated")
     left = [cell for cell in plan.cells if cell.name not in reasons]
     if not left:
         pytest.skip("; ".join(f"{cell}: {why}" for cell, why in reasons.items()))
@@ -76,7 +71,7 @@ def test_what_has_a_core_of_ours_can_be_simulated() -> None:
         scenario = load_scenario(name)
         topology = load_topology(scenario.content.topology)
         plan = make_plan(name, topology.name, scenario.cells, 1, 0, 1)
-        for cell in cannot(plan, topology):
+        for cell in laboratory.cannot(plan, topology, "simulated"):
             made = plan.cell(cell)
             kinds = {fault.kind for fault in made.faults}
             of_the_machine = made.settings.load or not kinds <= KINDS.keys()
@@ -120,13 +115,10 @@ def test_what_cannot_be_simulated_is_one_line(
 def test_cells_that_cannot_be_simulated_are_left_out_with_the_reason(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from experiments.simulation import refuse_what_cannot
-
     scenario = load_scenario("versus")
     topology = load_topology(scenario.content.topology)
-    plan: Plan = refuse_what_cannot(
-        make_plan("versus", topology.name, scenario.cells, 1, 0, 1), topology, named=False
-    )
+    whole = make_plan("versus", topology.name, scenario.cells, 1, 0, 1)
+    plan = possible(whole, laboratory.cannot(whole, topology, "simulated"), named=False)
     assert {cell.settings.system for cell in plan.cells} == {"forces"}
     assert {trial.cell for trial in plan.trials} == {cell.name for cell in plan.cells}
     assert "openflow-hang" in capsys.readouterr().err

@@ -19,8 +19,8 @@ from experiments.verbs.run import topology_of
 from lab.backend import CellSettings
 from lab.simulated.lab import SimulatedLab
 from tests.experiments.conftest import Make
+from tests.experiments.silent import Silent
 from tests.experiments.synthetic import Knobs
-from tests.experiments.test_simulated_scenarios import Silent
 from topologies.document import DocumentError
 
 

@@ -13,13 +13,14 @@ import pytest
 
 from experiments import ladders, runner
 from experiments.measures.records import Limits, Trial, read_trial
-from experiments.measures.verdict import Outcome, measure_trial
-from experiments.plan import Plan, PlannedTrial, make_plan
+from experiments.measures.verdict import measure_trial
+from experiments.plan import Plan, make_plan
 from experiments.scenario import load_scenario
 from lab.backend import Lab, LabError
 from lab.emulated import sandbox
 from lab.emulated.lab import EmulatedLab
 from lab.simulated.lab import SimulatedLab
+from tests.experiments.silent import Silent
 from topologies.loader import load_topology
 from topologies.model import Topology
 
@@ -32,12 +33,6 @@ LIMITS = Limits(jitter_ms=1000, sender_pause_ms=1000)
 """A busy machine is late; that is not what this is about."""
 MILESTONES = ("fault", "detect", "takeover", "ready")
 """Each follows from the one before it, on another node: their order is one order."""
-
-
-class Silent:
-    def begin(self, planned: PlannedTrial, total: int) -> None: ...
-
-    def end(self, outcome: Outcome) -> None: ...
 
 
 def plan_of(topology: Topology) -> Plan:

@@ -11,24 +11,19 @@ import pytest
 
 from experiments import runner
 from experiments.measures.records import Limits, read_trial
-from experiments.measures.verdict import Outcome, measure_trial
-from experiments.plan import PlannedTrial, make_plan
+from experiments.measures.verdict import measure_trial
+from experiments.plan import make_plan
 from experiments.scenario import load_scenario
 from lab.backend import LabError
 from lab.emulated import sandbox
 from lab.emulated.lab import EmulatedLab
+from tests.experiments.silent import Silent
 from topologies.loader import load_topology
 
 pytestmark = pytest.mark.lab
 
 TRIALS = 1
 """Of each way to replicate."""
-
-
-class Silent:
-    def begin(self, planned: PlannedTrial, total: int) -> None: ...
-
-    def end(self, outcome: Outcome) -> None: ...
 
 
 def test_each_kernel_gets_what_was_acknowledged_and_perhaps_the_change_under_way(

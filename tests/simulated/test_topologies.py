@@ -11,9 +11,10 @@ import pytest
 from experiments import runner
 from experiments.measures.records import Limits
 from experiments.measures.verdict import Outcome
-from experiments.plan import Cell, PlannedTrial, make_plan
+from experiments.plan import Cell, make_plan
 from lab.backend import CellSettings, FaultSpec, Mode
 from lab.simulated.lab import SimulatedLab
+from tests.experiments.silent import Silent
 from topologies.loader import available, load_topology
 from topologies.model import Topology
 
@@ -33,12 +34,6 @@ graph [
   edge [ source 3 target 0 ]
 ]
 """
-
-
-class Silent:
-    def begin(self, planned: PlannedTrial, total: int) -> None: ...
-
-    def end(self, outcome: Outcome) -> None: ...
 
 
 def crash(topology: Topology, mode: Mode) -> Cell:

@@ -72,6 +72,25 @@ def test_beacon_gap_beyond_interval_and_jitter_is_disagree(make: Make) -> None:
     assert "the beacon's gap" in outcome.reasons[0]
 
 
+@pytest.mark.parametrize(("call_ms", "verdict"), [(55, "ok"), (35, "disagree")])
+def test_the_first_change_may_wait_for_a_kernel_that_takes_a_link_down(
+    make: Make, call_ms: float, verdict: str
+) -> None:
+    """dtime1+2+3 is about 40 ms, the gap 25 ms more."""
+
+    def cut(folder: Path) -> None:
+        path = folder / "trial.json"
+        about = json.loads(path.read_text())
+        (crash,) = about["faults"]
+        spec = crash["spec"] | {"kind": "link-cut", "target": "fe1-fe2"}
+        after_ns = crash["before_ns"] + round(call_ms * 1e6)
+        about["faults"].append(crash | {"spec": spec, "target": "fe1-fe2", "after_ns": after_ns})
+        path.write_text(json.dumps(about))
+
+    outcome = make(Knobs(beacon_extra_ms=25), change=cut)
+    assert outcome.verdict == verdict, outcome.reasons
+
+
 @pytest.mark.parametrize(
     ("knobs", "why"),
     [

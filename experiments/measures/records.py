@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lab.backend import AppliedFault, CellSettings, FaultSpec
+from lab.emulated.route_rows import comparison
 
 TX = np.dtype([("seq", "u8"), ("due_ns", "i8"), ("sent_ns", "i8")])
 RX = np.dtype([("seq", "u8"), ("sent_ns", "i8"), ("kernel_ns", "i8")])
@@ -148,7 +149,8 @@ class Trial:
     """FE -> changes the kernel announced."""
     stream: Stream | None
     kernels: Mapping[str, Mapping[str, Any]]
-    """FE -> the lab's comparison of kernel and master at the end (`kernel-<fe>.json`)."""
+    """FE -> the lab's comparison of kernel and master at the end (`kernel-<fe>.json`); None for
+    what is not known."""
     notes: Mapping[str, Any]
     """What else the lab wrote into `trial.json`: `unexpected_exits`, `missing_records`,
     `not_settled`, `fault_reasons`."""
@@ -230,6 +232,18 @@ def _array(path: Path, dtype: np.dtype[Any]) -> np.ndarray:
         raise RecordError(f"{path}: {error}") from None
 
 
+def _kernel(path: Path) -> Mapping[str, Any]:
+    record = _json(path)
+    if "stray" in record:
+        return record
+    # of a run before the lab compared them itself: both tables, or null where one is not known
+    held, committed = record.get("routes"), record.get("expected")
+    known = isinstance(held, list) and isinstance(committed, list)
+    return comparison("", None, held or [], committed if known else None, "") | {
+        "stream": None if held is None else comparison("", None, held, None, "")["stream"]
+    }
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text())
@@ -287,7 +301,7 @@ def read_trial(folder: Path) -> Trial:
         for path in sorted(folder.glob("beacon-*.npy"))
     }
     kernels = {
-        path.name.removeprefix("kernel-").removesuffix(".json"): _json(path)
+        path.name.removeprefix("kernel-").removesuffix(".json"): _kernel(path)
         for path in sorted(folder.glob("kernel-*.json"))
     }
     notes = _json(folder / "trial.json")

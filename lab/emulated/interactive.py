@@ -228,10 +228,10 @@ class InteractiveLab:
             file.write(json.dumps(entry) + "\n")
 
 
-def ask_api(path: str, command: str) -> Any:
+def ask_api(path: str, command: str, timeout_s: float = API_TIMEOUT_S) -> Any:
     """`GET /<command>` of an FE's or CE's API; None where no answer comes in time."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
-        link.settimeout(API_TIMEOUT_S)
+        link.settimeout(timeout_s)
         try:
             link.connect(path)
             link.sendall(b"GET /%s HTTP/1.1\r\nHost: ceha\r\nConnection: close\r\n\r\n" %

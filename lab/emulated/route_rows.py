@@ -1,34 +1,31 @@
-"""A route in one line, as `kernel-<fe>.json` has it: `prefix interface gateway`, and for a route
-over a group `interface gateway` of the alternate behind it. Pure.
+"""A route in one line, `prefix interface gateway` and for a route over a group `interface gateway`
+of the alternate behind it; and two tables of such lines side by side: what `kernel-<fe>.json` says
+(docs/seams.md). Pure.
 """
 
 from __future__ import annotations
 
-import ipaddress
+import base64
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from socket import inet_ntoa
 from typing import Any
 
+import numpy as np
+
+from lab.emulated.route_dump import Dump, Nexthop
+
 NO_GATEWAY = "0.0.0.0"
-_BEACON = ipaddress.IPv4Network("198.18.0.0/15")
+NAMED = 20
+"""Routes that are named where two tables differ, of each kind."""
+KEPT = 2000
+"""Rows of a table that is written down whole."""
+_BEACON_NETWORK, _BEACON_MASK = 0xC6120000, 0xFFFE0000
+_MAIN_TABLE, _UNICAST = 254, 1
 
-
-def read_routes(routes: list[dict[str, Any]], nexthops: list[dict[str, Any]]) -> list[str]:
-    """From what iproute2 says of both."""
-    # with nexthop_compat_mode=0 a route over a nexthop object names nothing but its id
-    by_id = {row["id"]: row for row in nexthops}
-    shown = []
-    for row in routes:
-        prefix = row.get("dst", "")
-        if not _is_beacon(prefix):
-            via = by_id.get(row.get("nhid"), row)
-            members = sorted(via.get("group", ()), key=lambda member: -member.get("weight", 1))
-            over = [by_id.get(member["id"], {}) for member in members] or [via]
-            hops = ((each.get("dev", "?"), each.get("gateway", NO_GATEWAY)) for each in over)
-            shown.append(route_row(_network(prefix), *hops))
-    return sorted(shown)
-
-
-def _network(prefix: str) -> str:
-    return "0.0.0.0/0" if prefix == "default" else str(ipaddress.IPv4Network(prefix))
+PREFIX_ROW = np.dtype([("dst", ">u4"), ("length", "u1"), ("ecmp", "u1"), ("default", "u1"),
+                       ("reserved", "u1"), ("selector", ">u4")])  # fmt: skip
+"""A row of IPv4PrefixTable (RFC 6956) as it is on the wire."""
 
 
 def route_row(network: str, *hops: tuple[str, str]) -> str:
@@ -36,16 +33,91 @@ def route_row(network: str, *hops: tuple[str, str]) -> str:
     return " ".join((network, *(f"{interface} {gateway}" for interface, gateway in hops)))
 
 
-def expected_rows(fe: str, rows: list[dict[str, Any]]) -> list[str]:
-    """The same of what a CE says of an FE that has acknowledged it (`routes` of its API)."""
-    shown = []
-    for row in rows:
-        hops = [row, row["alternate"]] if "alternate" in row else [row]
-        over = ((f"{fe}-eth{hop['port']}", hop["gateway"] or NO_GATEWAY) for hop in hops)
-        if row["confirmed"]:
-            shown.append(route_row(_network(row["prefix"]), *over))
-    return sorted(shown)
+def kernel_rows(dump: Dump) -> list[str]:
+    """Of a kernel, the beacon left out; of a group the next hop in use first, and then the one
+    that stands by."""
+    routes = dump.routes[dump.routes["dst"] & _BEACON_MASK != _BEACON_NETWORK]
+    ways, of = np.unique(
+        routes[["kind", "table", "oif", "gateway", "nexthop"]], return_inverse=True
+    )
+    texts = [_way(dump, *way) for way in ways.tolist()]
+    return _rows(routes["dst"], routes["length"], [texts[one] for one in of.tolist()])
 
 
-def _is_beacon(prefix: str) -> bool:
-    return prefix != "default" and ipaddress.IPv4Network(prefix).subnet_of(_BEACON)
+def _way(dump: Dump, kind: int, table: int, oif: int, gateway: int, nexthop: int) -> str:
+    # with nexthop_compat_mode=0 a route over a nexthop object names nothing but its id
+    via = dump.nexthops.get(nexthop)
+    if via is None:
+        via = Nexthop(oif, gateway.to_bytes(4, "big") if gateway else b"", ())
+    members = sorted(via.members, key=lambda member: -member[1])
+    over = [dump.nexthops.get(member) for member, _weight in members] if members else [via]
+    hops = [
+        f"{dump.interfaces.get(each.oif, '?')} {_address(each.gateway)}" if each else "? ?"
+        for each in over
+    ]
+    odd = [f"table {table}"] if table != _MAIN_TABLE else []
+    odd += [f"type {kind}"] if kind != _UNICAST else []
+    return " ".join((*hops, *odd))
+
+
+def _address(gateway: bytes) -> str:
+    return inet_ntoa(gateway) if len(gateway) == 4 else NO_GATEWAY if not gateway else "?"
+
+
+def committed_rows(fe: str, table: Mapping[str, Any]) -> list[str]:
+    """The same of what an FE has acknowledged to its CE (`routes` of the CE's API, `packed`).
+    ValueError or KeyError for what is none."""
+    ways = {
+        int(selector): f"{fe}-eth{hop['port']} {hop['gateway'] or NO_GATEWAY}"
+        for selector, hop in table["next_hops"].items()
+    }
+    groups = {
+        int(index): " ".join(ways.get(selector, "? ?") for selector in selectors)
+        for index, selectors in table["groups"].items()
+    }
+    rows = np.frombuffer(base64.b64decode(table["prefixes"]), PREFIX_ROW)
+    selectors, of = np.unique(rows[["ecmp", "selector"]], return_inverse=True)
+    texts = [
+        (groups if ecmp else ways).get(selector, "? ?") for ecmp, selector in selectors.tolist()
+    ]
+    return _rows(rows["dst"], rows["length"], [texts[one] for one in of.tolist()])
+
+
+def _rows(networks: np.ndarray, lengths: np.ndarray, ways: Sequence[str]) -> list[str]:
+    octets = networks.astype(">u4").tobytes()
+    addresses = (inet_ntoa(octets[at : at + 4]) for at in range(0, len(octets), 4))
+    return [
+        f"{address}/{length} {way}"
+        for address, length, way in zip(addresses, lengths.tolist(), ways, strict=True)
+    ]
+
+
+def comparison(
+    fe: str, master: str | None, held: Sequence[str], committed: Sequence[str] | None, reason: str
+) -> dict[str, Any]:
+    """What `kernel-<fe>.json` says. `committed` None: not known, and `reason` says why."""
+    stray: list[str] = []
+    lost: list[str] = []
+    if committed is not None:
+        has, wanted = Counter(held), Counter(committed)
+        if has != wanted:
+            stray, lost = sorted((has - wanted).elements()), sorted((wanted - has).elements())
+    known = committed is not None
+    return {
+        "fe": fe,
+        "master": master,
+        "held": len(held),
+        "committed": len(committed) if committed is not None else None,
+        "stray": len(stray) if known else None,
+        "lost": len(lost) if known else None,
+        "differ": {"stray": stray[:NAMED], "lost": lost[:NAMED]},
+        "stream": sum(map(_is_stream, held)),
+        "routes": sorted(held) if len(held) <= KEPT else None,
+        "not_known": reason,
+        "agree": known and not stray and not lost,
+    }
+
+
+def _is_stream(row: str) -> bool:
+    """100.64.0.0/10: a route of a stream of changes."""
+    return row.startswith("100.") and 64 <= int(row.split(".", 2)[1]) < 128

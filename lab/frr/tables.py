@@ -16,6 +16,7 @@ from typing import Any
 
 from lab.emulated.network import NetNode
 from lab.emulated.nodes import NetworkElement
+from lab.emulated.route_rows import comparison
 from lab.frr.configuration import OSPF_PROTOCOL, RUN
 
 PATIENCE_S = 6.0
@@ -78,14 +79,8 @@ def read(ne: NetworkElement, fe: str) -> dict[str, Any]:
     shown = _json(node, *vtysh)
     held = kernel_rows(routes or (), nexthops or ())
     expected = None if shown is None else zebra_rows(shown)
-    return {
-        "fe": fe,
-        "master": fe,
-        "routes": held,
-        "expected": expected,
-        "not_known": "" if shown is not None else "zebra does not answer",
-        "agree": expected is not None and held == expected,
-    }
+    reason = "" if shown is not None else "zebra does not answer"
+    return comparison(fe, fe, held, expected, reason)
 
 
 def write(ne: NetworkElement, folder: Path, fes: Iterable[str]) -> list[str]:

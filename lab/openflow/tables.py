@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.emulated.nodes import NetworkElement
+from lab.emulated.route_rows import comparison
 from lab.openflow.answers import ask_tables
 from lab.openflow.switch import management_socket
 
@@ -86,14 +87,8 @@ def _compare(
     rows = (tables.get(master or "") or {}).get(fe)
     routes = installed(ne, fe, gateways)
     expected = None if rows is None else sorted(f"{p} {port} {hop}" for p, port, hop in rows)
-    return {
-        "fe": fe,
-        "master": master,
-        "routes": routes,
-        "expected": expected,
-        "not_known": "" if rows is not None else f"{master or 'no master'} does not answer",
-        "agree": expected is not None and routes == expected,
-    }
+    reason = "" if rows is not None else f"{master or 'no master'} does not answer"
+    return comparison(fe, master, routes, expected, reason)
 
 
 def _gateways(ne: NetworkElement, fe: str) -> dict[tuple[int, str], str]:

@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from ce.commands import MAX_ROUTES_SHOWN
 from fe_datapath.datapath import DelRoute, SetRoute
 from forces.effects import Effect, Journal, Program
 from forces.events import Event
 from forces.io.journal import JournalWriter
 from lab.emulated.beacon_record import BEACON_DTYPE
 from lab.emulated.probe_records import RX_DTYPE, TX_DTYPE, ProbeFlow
-from lab.emulated.route_rows import expected_rows, route_row
+from lab.emulated.route_rows import committed_rows, comparison, route_row
 from lab.simulated.dataplane import Fate, Way, is_beacon
 from lab.simulated.element import NetworkElement
 from lab.simulated.process import Process
@@ -182,26 +181,16 @@ class Tables:
 
     def _look(self, fe: str) -> dict[str, Any]:
         master = self._ne.master_of(fe)
-        expected, reason = self._expected(fe, master)
-        routes = self._routes(fe)
-        return {
-            "fe": fe,
-            "master": master,
-            "routes": routes,
-            "expected": expected,
-            "not_known": reason,
-            "agree": expected is not None and routes == expected,
-        }
+        committed, reason = self._committed(fe, master)
+        return comparison(fe, master, self._routes(fe), committed, reason)
 
-    def _expected(self, fe: str, master: str | None) -> tuple[list[str] | None, str]:
+    def _committed(self, fe: str, master: str | None) -> tuple[list[str] | None, str]:
         if master is None:
             return None, "no master"
-        rows = self._ne.ask(master, "routes", {"fe": fe})
+        rows = self._ne.ask(master, "routes", {"fe": fe, "packed": True})
         if rows is None:
             return None, f"{master} does not answer"
-        if len(rows[fe]) >= MAX_ROUTES_SHOWN:
-            return None, f"{master} shows {MAX_ROUTES_SHOWN} routes at most"
-        return expected_rows(fe, rows[fe]), ""
+        return committed_rows(fe, rows[fe]), ""
 
     def _routes(self, fe: str) -> list[str]:
         datapath = self._ne.datapath(fe)

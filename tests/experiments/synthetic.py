@@ -18,6 +18,7 @@ import numpy as np
 from ce.config import beacon_prefix
 from experiments.measures.records import BEACON, MASTER_FAULTS, RX, TX, is_fe_crash
 from lab.backend import AppliedFault, CellSettings, FaultSpec, LabError, TrialRecords
+from lab.emulated.route_rows import comparison
 
 MS = 1_000_000
 FES = ("fe1", "fe2", "fe3", "fe4")
@@ -204,7 +205,7 @@ class Writer:
         routes = [f"20.0.{n}.0/24" for n in range(3)]
         stray = [f"9.9.{n}.0/24" for n in range(k.stray_routes)]
         (self.folder / f"kernel-{fe}.json").write_text(
-            json.dumps({"routes": routes + stray, "expected": routes})
+            json.dumps(comparison(fe, new, routes + stray, routes, ""))
         )
         return window
 

@@ -11,6 +11,7 @@ import pytest
 
 from experiments.measures.records import BEACON, STREAM_NETWORK
 from experiments.measures.verdict import Outcome
+from lab.emulated.route_rows import comparison
 from tests.experiments.conftest import Make
 from tests.experiments.synthetic import FES, Knobs
 
@@ -38,9 +39,8 @@ def with_stream(
             path = folder / f"kernel-{fe}.json"
             kernel = json.loads(path.read_text())
             net = [f"100.64.{n}.0/24 eth1 10.0.0.1" for added, n in events if added]
-            for key in ("routes", "expected"):
-                kernel[key] = [*kernel[key], *net]
-            path.write_text(json.dumps(kernel))
+            held = [*kernel["routes"], *net]
+            path.write_text(json.dumps(comparison(fe, None, held, held, "")))
 
     return change
 

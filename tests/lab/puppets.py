@@ -7,13 +7,15 @@ accepts, and counts as ready at once. The FE makes its master's beats.
 
 from __future__ import annotations
 
+import base64
 import json
 import select
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Mapping
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +59,19 @@ def run_ce(config: Mapping[str, Any]) -> None:
 
 
 def _answer(client: socket.socket) -> bool:
-    """`GET /routes?fe=<fe>`: what the FE puppets program. `POST /switch`: true, and all FEs go."""
+    """`GET /routes?fe=<fe>&packed=1`: what the FE puppets program. `POST /switch`: true, and all
+    FEs go."""
     with client:
         path = client.recv(4096).split()[1].decode()
-        fe = path.partition("=")[2]
-        rows = [
-            {"prefix": prefix, "port": port, "gateway": gateway, "confirmed": True}
-            for prefix, port, gateway in (routes(load_topology("diamond"), fe) if fe else [])
-        ]
-        body = json.dumps({fe: rows}).encode()
+        fe = path.partition("=")[2].partition("&")[0]
+        prefixes, next_hops = b"", {}
+        for prefix, port, gateway in routes(load_topology("diamond"), fe) if fe else []:
+            network = IPv4Network(prefix)
+            next_hops[port] = {"port": port, "gateway": gateway}
+            row = network.network_address.packed, network.prefixlen, port
+            prefixes += struct.pack("!4sB3xI", *row)
+        packed = base64.b64encode(prefixes).decode()
+        body = json.dumps({fe: {"prefixes": packed, "next_hops": next_hops, "groups": {}}}).encode()
         client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
     return path == "/switch"
 

@@ -52,6 +52,6 @@ def test_a_cut_is_repaired_both_ways_while_no_ce_is_alive(tmp_path: Path) -> Non
         assert np.isin(during, received["seq"]).mean() > 0.75, way
     for fe in ("fe1", "fe2", "fe3", "fe4"):
         kernel = json.loads((tmp_path / f"kernel-{fe}.json").read_text())
-        assert kernel["routes"] == kernel["expected"]
+        assert kernel["agree"], kernel
         to_hosts = [route for route in kernel["routes"] if route.startswith("10.")]
         assert all(len(route.split()) == 5 for route in to_hosts), "each has an alternate"

@@ -67,7 +67,7 @@ def trial(
     for fe in FES:
         kernel = json.loads((folder / f"kernel-{fe}.json").read_text())
         assert len(kernel["routes"]) > 50
-        assert kernel["routes"] == kernel["expected"]
+        assert kernel["agree"], kernel
     return about
 
 

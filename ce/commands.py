@@ -153,6 +153,8 @@ class Commands:
 
     def look(self, now: int) -> None:
         """After each event: whether an FE's answer ends somebody's waiting."""
+        if not self._waiting:
+            return
         for entry in list(self._waiting):
             command, added, until = entry
             if self._everywhere(added["row"]):

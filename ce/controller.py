@@ -127,12 +127,12 @@ class Controller:
 
     def _received(self, event: MessageReceived, now: int) -> None:
         message = event.message
-        session = self.sessions.get(event.peer)
-        if message.type is MessageType.ASSOCIATION_SETUP:
+        session, kind = self.sessions.get(event.peer), message.header.type
+        if kind is MessageType.ASSOCIATION_SETUP:
             self._setup(event.peer, message, event.size, now)
         elif session is None:
             return  # not associated: RFC 5810 section 4.2 has no other message before the setup
-        elif message.type is MessageType.ASSOCIATION_TEARDOWN:
+        elif kind is MessageType.ASSOCIATION_TEARDOWN:
             self._lose(event.peer, "teardown", now, connected=True)
         else:
             session.received(message, event.size, now)

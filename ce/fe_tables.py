@@ -34,6 +34,10 @@ def small_tables(alternates: bool) -> tuple[Table, ...]:
     return (Table.NEXT_HOPS, Table.GROUPS) if alternates else (Table.NEXT_HOPS,)
 
 
+TABLES = tuple(Table)
+"""An Enum's own iterator is a function of Python's."""
+
+
 class Op(Enum):
     SET = "set"
     """These rows are created or updated, the others stay."""
@@ -62,7 +66,7 @@ INDEX_OCTETS = 4
 
 
 def _empty() -> dict[Table, Rows]:
-    return {table: {} for table in Table}
+    return {table: {} for table in TABLES}
 
 
 def _chunks(op: Op, table: Table, rows: Rows) -> list[Write]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ce.config import BEACON_ROW
-from ce.fe_tables import FeTables, Rows, Table
+from ce.fe_tables import TABLES, FeTables, Rows, Table
 from ce.lfbs import component, is_row, leaves, split_rows, table
 from forces.errors import ProtocolError, ResultCode
 from forces.messages import Message, OperType
@@ -51,7 +51,7 @@ def row_changes(message: Message) -> list[RowChange]:
     that our masters do not use (keys, ranges, parts of rows)."""
     found = []
     for select in message.lfbs:
-        for which in Table:
+        for which in TABLES:
             target = table(which)
             if select.class_id != target.class_id:
                 continue
@@ -109,7 +109,7 @@ class FeReplica:
         """The last change makes this CE the master."""
         self.kept: deque[tuple[int, Message]] = deque(maxlen=KEPT)
         self._own_id = own_id
-        self._differing: dict[Table, set[int]] = {one: set() for one in Table}
+        self._differing: dict[Table, set[int]] = {one: set() for one in TABLES}
 
     @property
     def in_step(self) -> bool:
@@ -140,7 +140,7 @@ class FeReplica:
         """All rows with all intended ones: after the intention changed, or the replica is new."""
         if not self.complete:
             return
-        for which in Table:
+        for which in TABLES:
             have, want = self.tables.confirmed[which], self.tables.intended[which]
             self._differing[which] = set()
             if have != want:

@@ -103,7 +103,7 @@ class Replication:
                 self._out.append(Connect(peer.id))
 
     def concerns(self, event: Event) -> bool:
-        if isinstance(event, TimerFired):
+        if type(event) is TimerFired:
             key = event.key
             return type(key) is tuple and key[0] in ("fr", "ask", "feed")
         return isinstance(event, _OF_A_PEER) and event.peer in self.peers
@@ -170,7 +170,7 @@ class Replication:
 
     def _received(self, peer: FrPeer, event: MessageReceived, now: int) -> None:
         message = event.message
-        match message.type:
+        match message.header.type:
             case MessageType.HEARTBEAT if peer.replicates or peer.is_element:
                 peer.association.received(now, event.size)
             case MessageType.ASSOCIATION_SETUP:

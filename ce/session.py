@@ -171,7 +171,7 @@ class FeSession:
         if message.header.source != self.fe:
             self.association.refused(size)
             return
-        kind = message.type
+        kind = message.header.type
         if kind not in FROM_AN_FE:
             self.association.refused(size)
             return

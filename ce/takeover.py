@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ce.config import BEACON_ROW
 from ce.discovery import Picture, fe_state_get, ports_get, read
 from ce.exchange import Answer, Outcome
-from ce.fe_tables import Rows, Table, fits_one_replace, small_tables
+from ce.fe_tables import TABLES, Rows, Table, fits_one_replace, small_tables
 from ce.lfbs import (
     FE_OPER_ENABLE,
     all_failures,
@@ -53,7 +53,7 @@ class Takeover:
         self._waiting = 0
         """Requests of ours that are not answered: the confirmation, reads, FEState."""
         self._reading = 0
-        self._read: dict[Table, Rows] = {one: {} for one in Table}
+        self._read: dict[Table, Rows] = {one: {} for one in TABLES}
         self._unreadable = False
         self._replaced = False
         self._enabled = False
@@ -141,7 +141,7 @@ class Takeover:
             return
         assert answer.message is not None
         try:
-            for which in Table:
+            for which in TABLES:
                 rows, failed = read_rows(which, answer.message)
                 self._read[which].update(rows)
                 if failed == {ResultCode.CONTENTS_TOO_LONG} and end > start:
@@ -213,6 +213,6 @@ class Takeover:
         if self._programmer.sync(now):
             return
         failed = sum(
-            len(tables.intended[one].items() - tables.confirmed[one].items()) for one in Table
+            len(tables.intended[one].items() - tables.confirmed[one].items()) for one in TABLES
         )
         self._session.now_ready(self.kind, failed, now)

@@ -175,15 +175,16 @@ class ForwardingElement:
         if link is None or header.source != ce or not self._is_for_us(header.destination):
             self._refuse(ce, event.size)
             return
-        if message.type is MessageType.ASSOCIATION_SETUP_RESPONSE:
+        kind = header.type
+        if kind is MessageType.ASSOCIATION_SETUP_RESPONSE:
             if not self.ha.setup_response(event):
                 self._refuse(ce, event.size)
             return
-        handler = self._handlers.get(message.type) if self.ha.associated(ce) else None
+        handler = self._handlers.get(kind) if self.ha.associated(ce) else None
         if handler is None:
             self._refuse(ce, event.size)
             return
-        if message.type is MessageType.CONFIG and not self._obeys(ce):
+        if kind is MessageType.CONFIG and not self._obeys(ce):
             link.last_received_ns = self.context.now  # fenced, but alive
             self._fence(ce, event.size)
             return
@@ -224,15 +225,15 @@ class ForwardingElement:
     def _answer_query(self, event: MessageReceived) -> None:
         request, under_way = event.message, self.configs.transaction
         extended = self.fepo.extended
-        body = self.store.query(request.lfbs, under_way, extended)
+        body, fits = self.store.answer(request.lfbs, under_way, extended)
         if is_too_long(body):
             parts = self.store.dump(request.lfbs[0], under_way)
             if parts:
                 self._answer_in_parts(event.peer, request, parts, extended)
                 return
-        self._answer(
-            event.peer, request, MessageType.QUERY_RESPONSE, fitting(body, request.lfbs, extended)
-        )
+        if not fits:
+            body = fitting(body, request.lfbs, extended)
+        self._answer(event.peer, request, MessageType.QUERY_RESPONSE, body)
         if self.sync.asked:
             self.sync.asked = False
             self.ha.look(event.peer)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from functools import lru_cache
 
 from fe_datapath.config import PortConfig, RedirectConfig
 from fe_datapath.datapath import (
@@ -53,6 +54,11 @@ class _Refused(Exception):
         self.reason = reason
 
 
+_address = lru_cache(maxsize=4096)(ipaddress.ip_address)
+_interface = lru_cache(maxsize=4096)(ipaddress.ip_interface)
+"""The same few texts again and again."""
+
+
 class FakeDatapath:
     """`apply_now`, `set_carrier` and `fail_next` need no event loop (virtual time)."""
 
@@ -68,7 +74,7 @@ class FakeDatapath:
         """Every change carried out, in order, bulk changes row by row."""
         self._latency_s = latency_s
         self._turn = asyncio.Lock()
-        self._networks = {port.id: ipaddress.ip_interface(port.address).network for port in ports}
+        self._networks = {port.id: _interface(port.address).network for port in ports}
         self._ports = {
             port.id: PortState(
                 port=port.id,
@@ -93,7 +99,7 @@ class FakeDatapath:
         self._users: Counter[int] = Counter()
         self._neighbors: dict[NeighborKey, bytes] = {}
         self._resolved: dict[NeighborKey, bytes] = {}
-        own = {ipaddress.ip_interface(port.address).ip.packed for port in ports}
+        own = {_interface(port.address).ip.packed for port in ports}
         goes_to_ce = redirect is not None and redirect.no_route
         self._ip = FakeIp(own, lambda destination: goes_to_ce or self._leads(destination))
         self._found = Found()
@@ -333,7 +339,7 @@ class FakeDatapath:
                 ResultCode.VALUE_OUT_OF_RANGE, f"next hop {change.id} is not in 1..2^32-1"
             )
         try:
-            gateway = ipaddress.ip_address(change.gateway)
+            gateway = _address(change.gateway)
         except ValueError:
             raise _Refused(
                 ResultCode.INVALID_PARAMETERS, f"gateway {change.gateway!r} is no address"
@@ -388,7 +394,7 @@ class FakeDatapath:
         wrong = wrong_neighbor(change)
         if wrong is not None:
             raise _Refused(ResultCode.INVALID_PARAMETERS, wrong)
-        key = (change.port, str(ipaddress.ip_address(change.address)))
+        key = (change.port, str(_address(change.address)))
         if isinstance(change, DelNeighbor):
             self._neighbors.pop(key, None)
             self._resolved.pop(key, None)
@@ -465,4 +471,4 @@ def _hops(group: SetNextHopGroup) -> frozenset[int]:
 
 
 def _version(gateway: str) -> int:
-    return ipaddress.ip_address(gateway).version
+    return _address(gateway).version

@@ -84,7 +84,15 @@ class Store:
         extended: bool = False,
     ) -> tuple[LfbSelect, ...]:
         """The body of a QueryResponse. `extended`: failures as EXTENDEDRESULTs."""
-        return _Query(self, under_way, extended).run(lfbs)
+        return self.answer(lfbs, under_way, extended)[0]
+
+    def answer(
+        self, lfbs: Iterable[LfbSelect], under_way: Transaction | None, extended: bool
+    ) -> tuple[tuple[LfbSelect, ...], bool]:
+        """Likewise, and whether it fits into a message for sure."""
+        query = _Query(self, under_way, extended)
+        body = query.run(lfbs)
+        return body, query.fits and query.room >= query.heads and not extended
 
     def dump(
         self, lfb: LfbSelect, under_way: Transaction | None = None
@@ -168,6 +176,10 @@ class _Query:
         """Octets left in the message."""
         self.select_room = 0
         """Octets left in the LFBselect."""
+        self.heads = 0
+        """Octets of LFBselects and operations without their paths."""
+        self.fits = True
+        """No LFBselect so far has become too long."""
 
     def run(self, lfbs: Iterable[LfbSelect]) -> tuple[LfbSelect, ...]:
         answers = []
@@ -181,6 +193,8 @@ class _Query:
                 if kind is not None:
                     operations.append(Operation(kind, paths))
             answers.append(LfbSelect(lfb.class_id, lfb.instance_id, tuple(operations)))
+            self.heads += SELECT_HEAD + TLV_HEAD * (1 + len(operations))
+            self.fits &= self.select_room >= 0
         return tuple(answers)
 
     def path(

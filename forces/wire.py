@@ -149,6 +149,8 @@ def encoded_length(message: Message) -> int:
 
 def lfbs_length(lfbs: tuple[LfbSelect, ...]) -> int:
     """Octets of a body of LFBselects. Raises UsageError as `encoded_length`."""
+    if not lfbs:
+        return 0
     plain = body_length(lfbs)
     if plain is not None:
         return plain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from enum import IntEnum
 from typing import Any
@@ -61,6 +62,7 @@ class FeObject(Instance):
         present = list(instances)
         selectors = [{"LFBClassID": i.cls.id, "LFBInstanceID": i.id} for i in present]
         classes = {i.cls.name: i.cls for i in present}
+        counts = Counter(i.cls.name for i in present)
         self.values["LFBSelectors"] = dict(enumerate(selectors))
         self.values["SupportedLFBs"] = dict(
             enumerate(
@@ -68,7 +70,7 @@ class FeObject(Instance):
                     "LFBName": cls.name,
                     "LFBClassID": cls.id,
                     "LFBVersion": cls.version,
-                    "LFBOccurrenceLimit": sum(i.cls is cls for i in present),
+                    "LFBOccurrenceLimit": counts[cls.name],
                 }
                 for cls in classes.values()
             )

@@ -58,13 +58,17 @@ def config_for(
     topology: Topology, settings: CellSettings, node: Node, folder: Path, api_socket: Path
 ) -> dict[str, Any]:
     """JSON values of an FeConfig or CeConfig; the journal is written into `folder`."""
+    return dataclasses.asdict(configuration(topology, settings, node, folder, api_socket))
+
+
+def configuration(
+    topology: Topology, settings: CellSettings, node: Node, folder: Path, api_socket: Path
+) -> FeConfig | CeConfig:
     if node.kind == "fe":
-        config: FeConfig | CeConfig = _fe_config(topology, settings, node, folder, api_socket)
-    elif node.kind == "ce":
-        config = _ce_config(topology, settings, node, folder, api_socket)
-    else:
-        raise LabError(f"{node.name} is a host: it runs neither an FE nor a CE")
-    return dataclasses.asdict(config)
+        return _fe_config(topology, settings, node, folder, api_socket)
+    if node.kind == "ce":
+        return _ce_config(topology, settings, node, folder, api_socket)
+    raise LabError(f"{node.name} is a host: it runs neither an FE nor a CE")
 
 
 def _fe_config(

@@ -153,7 +153,6 @@ class DataPlane:
                 hop = datapath.lookup(network)
                 if hop is not None:
                     return hop
-            port = connected.get(network)
-            if port is not None:
-                return port
+            if network in connected:
+                return connected[network]
         return None

@@ -1,5 +1,5 @@
 """A whole network element in virtual time: its processes, its data links, and what can be done to
-them. Configurations are the emulated lab's own (`config_for`), so both run the same NE.
+them. Configurations are the emulated lab's own (`configuration`), so both run the same NE.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-from pydantic import TypeAdapter
 
 from ce.config import CeConfig
 from ce.controller import Controller
@@ -20,7 +18,7 @@ from fe_datapath.fake import FakeDatapath
 from forces.effects import Deliver
 from forces.events import LinkChanged
 from lab.backend import CellSettings, LabError
-from lab.emulated.config_for import ces_in_use, config_for, taking_part
+from lab.emulated.config_for import ces_in_use, configuration, taking_part
 from lab.simulated.dataplane import DataPlane
 from lab.simulated.honesty import Honesty
 from lab.simulated.impaired import ControlLinks, probe_delays
@@ -34,20 +32,12 @@ LINK_EVENT_MS = 0.3
 START_MS = 2.0
 """From the start of a process to its first act; CEs come first, as in the lab."""
 
-_FE_CONFIG: TypeAdapter[FeConfig] = TypeAdapter(FeConfig)
-_CE_CONFIG: TypeAdapter[CeConfig] = TypeAdapter(CeConfig)
-
 
 @functools.lru_cache(maxsize=4096)
 def _configs(topology: Topology, settings: CellSettings) -> dict[str, FeConfig | CeConfig]:
     """By node name. Cached: a hunt builds the same NE thousands of times."""
     nodes = (*ces_in_use(topology, settings), *topology.of_kind("fe"))
-    configs: dict[str, FeConfig | CeConfig] = {}
-    for node in nodes:
-        raw = config_for(topology, settings, node, Path(), Path())
-        adapter: TypeAdapter[Any] = _FE_CONFIG if node.kind == "fe" else _CE_CONFIG
-        configs[node.name] = adapter.validate_python(raw)
-    return configs
+    return {node.name: configuration(topology, settings, node, Path(), Path()) for node in nodes}
 
 
 class NetworkElement:

@@ -67,13 +67,13 @@ class Invariants:
         self.events += 1
         self.changes.handled(process, event, effects)
         core = process.core
-        if not isinstance(core, ForwardingElement):
+        if type(core) is not ForwardingElement:
             return
         name = process.name
         if event is None:
             self._master[name] = self._last[name] = None
             self._cefti.pop(name, None)
-        elif isinstance(event, MessageReceived) and event.message.type is MessageType.CONFIG:
+        elif type(event) is MessageReceived and event.message.header.type is MessageType.CONFIG:
             self._fence(name, event.peer, effects)
         if effects:
             self._effects(process, core, event is None, effects)
@@ -128,7 +128,10 @@ class Invariants:
             elif type(effect) is Program:
                 stopped |= any(isinstance(c, SetForwarding) and not c.on for c in effect.changes)
                 self._one_hand(fe, core, effect)
-            elif type(effect) is Send and effect.message.type is MessageType.EVENT_NOTIFICATION:
+            elif (
+                type(effect) is Send
+                and effect.message.header.type is MessageType.EVENT_NOTIFICATION
+            ):
                 issued.append(effect)
         if stopped and not first and not expired and policy == 1:
             self.fail(4, f"{fe} stopped forwarding before CEFTI's end (policy 1)")

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from ce.config import BEACON_ROW
 from ce.controller import Controller
-from ce.fe_tables import Rows, Table
+from ce.fe_tables import TABLES, Rows, Table
 from ce.lfbs import row, table
 from ce.replica import row_changes
 from fe_datapath.element import ForwardingElement
@@ -85,15 +85,15 @@ class ChangeInvariants:
         self._ids = {name: number for number, name in self._names.items()}
         self._seen: dict[str, _Seen] = {}
         self._taking: dict[tuple[str, str], _Taking] = {}
-        self._table_classes = {table(which).class_id for which in Table}
+        self._table_classes = {table(which).class_id for which in TABLES}
 
     def handled(self, process: Process, event: Event | None, effects: Sequence[Effect]) -> None:
         core = process.core
-        if isinstance(core, ForwardingElement):
+        if type(core) is ForwardingElement:
             self._fe(process.name, core, event)
             if effects:
                 self._claims(process.name, core, event, effects)
-        elif isinstance(core, Controller) and effects:
+        elif effects and type(core) is Controller:
             self._ce(process.name, core, effects)
 
     # An FE
@@ -108,9 +108,9 @@ class ChangeInvariants:
             seen = self._seen[fe] = _Seen(sync.incarnation, order=order, last=order)
             seen.heard = heard
             seen.arrived.extend(waiting)  # they are fenced, or belong to the new state
-        if isinstance(event, MessageReceived):
+        if type(event) is MessageReceived:
             seen.heard[event.peer] = self.ne.world.now
-            if event.message.type is MessageType.CONFIG:
+            if event.message.header.type is MessageType.CONFIG:
                 seen.order += 1
                 seen.arrived.append((seen.order, event.peer, event.message))
         current = core.configs.under_way
@@ -184,7 +184,7 @@ class ChangeInvariants:
                     self._takes_over(ce, core, str(fe))
                 elif effect.event == "ready":
                     self._ready(ce, core, str(fe), effect)
-            elif type(effect) is Send and effect.message.type is MessageType.CONFIG:
+            elif type(effect) is Send and effect.message.header.type is MessageType.CONFIG:
                 taking = self._taking.get((ce, self._names.get(effect.peer, "")))
                 if taking is not None and self._about_tables(effect.message):
                     taking.sent.append(effect.message.lfbs)
@@ -235,7 +235,7 @@ class ChangeInvariants:
         real = fe_rows(element)
         return sum(
             believed[which].get(index) != real[which].get(index)
-            for which in Table
+            for which in TABLES
             for index in believed[which].keys() | real[which].keys()
         )
 

@@ -9,7 +9,7 @@ from lab.backend import LabError, Mode
 from lab.simulated.scale import failover, tree
 
 
-@pytest.mark.parametrize(("mode", "per_fe"), [("cold", 11), ("hot", 6), ("hot+sync", 8)])
+@pytest.mark.parametrize(("mode", "per_fe"), [("cold", 11), ("hot", 6), ("hot+sync", 6)])
 def test_messages_and_time_grow_with_the_fes(mode: Mode, per_fe: float) -> None:
     small, large = failover(5, mode), failover(40, mode)
     assert small.messages_per_fe == pytest.approx(per_fe, abs=1)

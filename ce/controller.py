@@ -64,7 +64,7 @@ class Controller:
         )
         self.switching = Switching(self.sessions, self._names)
         if self.fr is not None:
-            self.fr.hand_over = self._hand_over
+            self.fr.reunion.hand_over = self._hand_over
         self._commands = Commands(
             config,
             self.ne,

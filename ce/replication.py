@@ -9,7 +9,7 @@ says by an event from where it wants them.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ from ce.fr_peer import FrPeer, wanted_of
 from ce.ne_state import NeState
 from ce.position import liveness_get
 from ce.replica import FeReplica
+from ce.reunion import Reunion
 from ce.session import FeSession, Role
 from forces.effects import Connect, Disconnect, Effect, Journal, Send, SetTimer
 from forces.errors import ProtocolError, ResultCode
@@ -43,13 +44,9 @@ DIAL_AGAIN_NS = 200 * MS
 GUARDED_NS = 5 * MS
 """Where a guard says that a CE has died it says so to the FEs too, and they move by themselves: so
 long they are left in peace, for each question costs them and us time that the takeover needs."""
-APART_CHECKS = 3
-"""Checks are a second apart: a change of master that is under way is over by then."""
-_OF_A_PEER = (MessageReceived, BadMessage, PeerUp, PeerLost, ConnectFailed)
-COUNTED_NS = 500 * MS
-"""How old the count of each CE's FEs may be."""
 FEED_AGAIN_NS = 200 * MS
 """How often a replica that nobody feeds reads the FE's journal, and asks the master again."""
+_OF_A_PEER = (MessageReceived, BadMessage, PeerUp, PeerLost, ConnectFailed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +78,12 @@ class Replication:
             if peer.id != config.id
         }
         self.destinations = SharedDestinations(ne, self.peers.values(), intention_changed)
+        self.reunion = Reunion(config, sessions, self.peers)
         self._feeds: dict[int, Feed] = {}
         self._feed_due: dict[int, int] = {}
         self._held: dict[int, deque[_Held]] = {}
         self._switching: dict[int, int] = {}
         """FE -> the CE that it is about to be handed to."""
-        self._largest = (-COUNTED_NS, config.id)
-        """When it was last counted, and which CE is the master of most FEs."""
-        self._apart: dict[int, int] = {}
-        """FE -> at how many checks in a row another CE was the master of more FEs."""
-        self.hand_over: Callable[[int, int, int], None] | None = None
-        """A planned switch of an FE to a CE: called with both, and `now`."""
         self._seen: dict[int, tuple[int, int]] = {}
         """FE -> its generation and our replica's, when last compared."""
 
@@ -373,30 +365,6 @@ class Replication:
             session.journal("replica_late", generation=generation, replica=replica.generation)
             replica.following = False
             self._feed(fe, now)
-
-    def reunite(self, session: FeSession, now: int) -> None:
-        """From time to time, of an FE that is ours: after a partition FEs may have different
-        masters. The CE with fewer of them (of equals, the later one in the list) hands its own over
-        when that has been so for a while, and the other one's replica follows."""
-        to = self._larger(session, now)
-        count = self._apart.get(session.fe, 0) + 1 if to is not None else 0
-        self._apart[session.fe] = count
-        if to is not None and count >= APART_CHECKS and self.hand_over is not None:
-            self._apart[session.fe] = 0
-            session.journal("reunite", to=self.peers[to].name)
-            self.hand_over(session.fe, to, now)
-
-    def _larger(self, session: FeSession, now: int) -> int | None:
-        counted_at, best = self._largest
-        if now - counted_at > COUNTED_NS:  # not for each of ten thousand FEs anew
-            masters = Counter(each.master for each in self._sessions.values())
-            order = [peer.id for peer in self.config.ces]
-            best = max(order, key=lambda ce: (masters[ce], -order.index(ce)))
-            if len(self._sessions) < len(self.config.fes):
-                best = self.config.id
-            self._largest = now, best
-        follows = best in self.peers and session.fe in self.peers[best].followed
-        return best if follows else None
 
     def forget(self, fe: int) -> None:
         """The FE is lost, or this CE becomes its master."""

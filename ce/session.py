@@ -393,7 +393,7 @@ class FeSession:
             return
         if self.is_master and self.ready:
             self._calibrated(answer, now)
-            self.fr.reunite(self, now)
+            self.fr.reunion.check(self, now)
         elif self.role is Role.BACKUP:
             position = read_state(answer.message).position
             if position is not None:

@@ -93,13 +93,14 @@ def hunt(
         typer.Option(help="Instead of the seed's own: 'crash ce1 120 300; ...' (at, for: ms)."),
     ] = None,
     stop_after: Annotated[int, typer.Option(min=1, help="End after so many failures.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes; the rate stays one core's.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Hunt for violated invariants: random fault schedules in simulated time."""
     with one_line_errors():
         from lab.verbs.hunt import run
 
-        raise typer.Exit(run(seeds, faults, stop_after, as_json))
+        raise typer.Exit(run(seeds, faults, stop_after, as_json, jobs))
 
 
 def register(app: typer.Typer) -> None:

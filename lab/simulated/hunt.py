@@ -6,9 +6,11 @@ whole again within `SETTLE_MS`. A schedule that fails is shrunk.
 
 from __future__ import annotations
 
+import functools
 import gc
 import traceback
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from time import process_time
 
@@ -32,6 +34,8 @@ BOOT_MS = 3000
 SETTLE_MS = 4000
 STEP_MS = 25
 HONEST_SHARE = 0.01
+CHUNK = 500
+"""Seeds that a process of several takes at once."""
 COLLECT_EVERY = 200
 """Schedules; each leaves what its restarted processes were in cycles."""
 ROGUE_ROW = 0xFFFFFFF0
@@ -262,6 +266,32 @@ def hunt(
         gc.unfreeze()
         gc.enable()
     return Result(schedules, events, process_time() - begun, tuple(failures))
+
+
+def hunt_in_parallel(
+    seeds: range,
+    jobs: int,
+    strikes: tuple[Strike, ...] | None = None,
+    stop_after: int = 1,
+    on_failure: Callable[[Failure], None] = lambda failure: None,
+) -> Result:
+    """`hunt` in so many processes, each with a share of the seeds at a time. The seconds are those
+    of all cores together, so the rate is one core's."""
+    chunks = [seeds[at : at + CHUNK] for at in range(0, len(seeds), CHUNK)]
+    one = functools.partial(hunt, strikes=strikes, stop_after=stop_after)
+    found: list[Failure] = []
+    schedules, events, seconds = 0, 0, 0.0
+    with ProcessPoolExecutor(min(jobs, len(chunks))) as pool:
+        for result in pool.map(one, chunks):
+            schedules, events = schedules + result.schedules, events + result.events
+            seconds += result.seconds
+            for failure in result.failures[: stop_after - len(found)]:
+                found.append(failure)
+                on_failure(failure)
+            if len(found) >= stop_after:
+                pool.shutdown(cancel_futures=True)
+                break
+    return Result(schedules, events, seconds, tuple(found))
 
 
 def _shrunk(failure: Failure, topology: Topology) -> Failure:

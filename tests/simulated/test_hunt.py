@@ -93,6 +93,17 @@ def test_a_seed_decides_everything_whatever_the_hash_seed() -> None:
     assert told[0] == told[1]
 
 
+def test_two_processes_find_what_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hunting, "CHUNK", 10)
+    seeds = range(7000, 7025)
+    one, two = hunting.hunt(seeds), hunting.hunt_in_parallel(seeds, 2)
+    assert (two.schedules, two.events, two.failures) == (one.schedules, one.events, ())
+    mutant = next(m for m in MUTANTS if m.name == "CEFTI not started")
+    mutant.apply(monkeypatch)  # the processes are copies of this one
+    seeds = range(mutant.seeds)
+    assert hunting.hunt_in_parallel(seeds, 2).failures == hunting.hunt(seeds).failures
+
+
 def test_strikes_are_read_as_they_are_written() -> None:
     for seed in range(200):
         strikes = draw(seed, load_topology(hunting.TOPOLOGY)).strikes

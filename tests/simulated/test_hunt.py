@@ -41,6 +41,19 @@ def test_what_was_found_once_stays_away(seed: int) -> None:
         assert events > 50
 
 
+@pytest.mark.parametrize("seed", [101534, 101815])
+def test_two_masters_without_synchronisation_do_not_share_a_picture(seed: int) -> None:
+    """By design (docs/track-record.md); with it, and standby associations, they do."""
+    topology = load_topology(hunting.TOPOLOGY)
+    schedule = draw(seed, topology)
+    together = replace(schedule.settings, mode="hot+sync", policy=1)
+    for settings, outdated in ((schedule.settings, True), (together, False)):
+        run = hunting._Run(replace(schedule, settings=settings), topology)
+        run.go()
+        assert run.invariants._pictures() == ([], outdated)
+        assert bool(run.ne.data.broken()) is outdated
+
+
 def test_a_ce_that_cannot_hear_another_does_not_spin() -> None:
     """docs/track-record.md: a timer that was due again a nanosecond later."""
     strikes = parse("fr-cut ce2>ce1 50 400")

@@ -116,6 +116,8 @@ class UsrsctpTml(GroupedTml):
         """Closed by us; their SHUTDOWN is under way."""
         self._udp = udp
         self._keys: dict[str, int] = {}
+        self._rest: asyncio.Handle | None = None
+        """Another turn is due for packets that have been taken from the kernel already."""
         self._stack: Stack
         self._packets: PacketSocket
 
@@ -168,8 +170,14 @@ class UsrsctpTml(GroupedTml):
         return key
 
     def _read(self) -> None:
-        self._stack.read(self._packets, self._key_of)
+        left = self._stack.read(self._packets, self._key_of)
         self.flush()
+        if left and self._rest is None:
+            self._rest = self._loop.call_soon(self._read_rest)
+
+    def _read_rest(self) -> None:
+        self._rest = None
+        self._read()
 
     async def _shut(self) -> None:
         deadline = self._loop.time() + FAREWELL_S
@@ -179,6 +187,8 @@ class UsrsctpTml(GroupedTml):
             self._left(link)
         self._stack.unlisten(self)
         self._loop.remove_reader(self._packets.fileno())
+        if self._rest is not None:
+            self._rest.cancel()
         self._packets.close()
         for key in self._keys.values():
             self._stack.remove_path(key)

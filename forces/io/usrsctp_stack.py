@@ -254,8 +254,9 @@ class Stack:
 
     # In and out
 
-    def read(self, packets: PacketSocket, key_of: Callable[[str], int | None]) -> None:
-        """What `packets` has: SCTP packets, then ICMP errors, then room in send buffers."""
+    def read(self, packets: PacketSocket, key_of: Callable[[str], int | None]) -> bool:
+        """A turn's part of what `packets` has: SCTP packets, then ICMP errors, then room in send
+        buffers. Whether packets are left that want another turn."""
 
         def take(address: str, packet: bytes) -> None:
             key = key_of(address)
@@ -263,13 +264,14 @@ class Stack:
                 conninput(key, packet, len(packet), 0)
 
         conninput = self.library.conninput
-        packets.receive(take)
+        left = packets.receive(take)
         self.settle()
         for error in packets.errors():
             key = key_of(error.address)
             assoc = self._by_ports.get((key or 0, error.local_port, error.remote_port))
             if assoc is not None and assoc.owner is not None:
                 assoc.owner.on_unreachable(error.reason)
+        return left
 
     def settle(self) -> None:
         """Handle what the library has said meanwhile."""

@@ -3,38 +3,55 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from fe_datapath.linux import sysctl
 
+MORE_THAN_A_PIPE_HOLDS = 1 << 18
+
 
 @pytest.mark.kernel
-def test_a_write_is_made_below_all_equals_and_the_priority_comes_back(
+def test_a_write_has_no_real_time_priority_and_the_priority_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The write may spin until who has the lock lets go of it: that one must get a core."""
-    (tmp_path / "setting").write_text("0")
+    setting = tmp_path / "setting"
+    os.mkfifo(setting)
     monkeypatch.setattr(sysctl, "_NET", tmp_path)
-    seen: list[tuple[int, int]] = []
-    write_text = Path.write_text
+    monkeypatch.setattr(Path, "read_text", lambda _self: "0")
+    seen: list[int] = []
 
-    def watched(self: Path, text: str) -> int:
-        seen.append((os.sched_getscheduler(0), os.sched_getparam(0).sched_priority))
-        return write_text(self, text)
+    def write() -> None:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))
+        writer = threading.get_native_id()
+        watch = threading.Thread(target=look, args=(writer,))
+        watch.start()
+        sysctl._write("setting", "1" * MORE_THAN_A_PIPE_HOLDS)
+        watch.join()
+        seen.append(os.sched_getscheduler(0))
+
+    def look(writer: int) -> None:
+        """While the write waits for a reader."""
+        with setting.open("rb") as reader:
+            until = time.monotonic() + 10
+            while os.sched_getscheduler(writer) != os.SCHED_OTHER and time.monotonic() < until:
+                time.sleep(0.001)
+            seen.append(os.sched_getscheduler(writer))
+            while reader.read(1 << 16):
+                pass
 
     before = os.sched_getscheduler(0), os.sched_getparam(0)
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))
     except OSError as error:
         pytest.skip(f"no real-time priority here: {error.strerror}")
-    try:
-        monkeypatch.setattr(Path, "write_text", watched)
-        sysctl._write("setting", "1")
-        after = os.sched_getscheduler(0), os.sched_getparam(0).sched_priority
     finally:
         os.sched_setscheduler(0, *before)
-    assert (tmp_path / "setting").read_text() == "1"
-    assert seen == [(os.SCHED_FIFO, 1)]
-    assert after == (os.SCHED_FIFO, 5)
+    thread = threading.Thread(target=write)
+    thread.start()
+    thread.join()
+    assert seen == [os.SCHED_OTHER, os.SCHED_FIFO]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lab.backend import AppliedFault, CellSettings, FaultSpec
+from lab.emulated.beacon_record import STREAM_NETWORK
 from lab.emulated.route_rows import comparison
 
 TX = np.dtype([("seq", "u8"), ("due_ns", "i8"), ("sent_ns", "i8")])
@@ -24,8 +25,6 @@ PLANNED = "planned-switch"
 TEARDOWN = "teardown"
 STREAM = "stream"
 """One change after the other: it takes nothing away (lab/emulated/faults_stream.py)."""
-STREAM_NETWORK = 0x64400000
-"""100.64.0.0/10; its change number n is the n-th /24 of it."""
 ISOLATE_SOME = "isolate-some"
 MASTER_FAULTS = frozenset(
     {

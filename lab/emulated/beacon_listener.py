@@ -22,16 +22,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lab.emulated.beacon_record import BeaconRecord
+from lab.emulated.beacon_record import (
+    BEACON_MASK,
+    BEACON_NETWORK,
+    STREAM_MASK,
+    STREAM_NETWORK,
+    BeaconRecord,
+)
 from lab.emulated.clock import LISTENER_PRIORITY, become_punctual
 from lab.emulated.namespaces import network_of
-
-_BEACON_NETWORK = 0xC6120000
-_BEACON_MASK = 0xFFFE0000
-"""198.18.0.0/15, RFC 2544's benchmarking range."""
-_STREAM_NETWORK = 0x64400000
-_STREAM_MASK = 0xFFC00000
-"""100.64.0.0/10: a stream of changes (`lab/emulated/faults_stream.py`)."""
 
 _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP = 1
@@ -58,11 +57,11 @@ def _filter() -> bytes:
         (0x15, 8, 0, 0),  # jeq #0, drop (a default route has no RTA_DST)
         (0x07, 0, 0, 0),  # tax
         (0x40, 0, 0, _RTA_HEADER.size),  # ld [x + 4]
-        (0x54, 0, 0, _BEACON_MASK),  # and #mask
-        (0x15, 3, 0, _BEACON_NETWORK),  # jeq #network, pass
+        (0x54, 0, 0, BEACON_MASK),  # and #mask
+        (0x15, 3, 0, BEACON_NETWORK),  # jeq #network, pass
         (0x40, 0, 0, _RTA_HEADER.size),  # ld [x + 4]
-        (0x54, 0, 0, _STREAM_MASK),  # and #mask
-        (0x15, 0, 1, _STREAM_NETWORK),  # jeq #network, pass, drop
+        (0x54, 0, 0, STREAM_MASK),  # and #mask
+        (0x15, 0, 1, STREAM_NETWORK),  # jeq #network, pass, drop
         (0x06, 0, 0, 0x40000),  # ret (pass)
         (0x06, 0, 0, 0),  # ret (drop)
     )
@@ -93,7 +92,7 @@ class _Watch:
                 continue
             now = time.monotonic_ns()
             for added, destination in beacon_changes(datagram, self.protocol):
-                of_beacon = destination & _BEACON_MASK == _BEACON_NETWORK
+                of_beacon = destination & BEACON_MASK == BEACON_NETWORK
                 (self.record if of_beacon else self.stream).note(now, added, destination)
 
 
@@ -114,8 +113,8 @@ def beacon_changes(datagram: bytes, protocol: int | None = None) -> list[tuple[b
         ):
             destination = _destination(datagram, attributes, offset + length)
             if destination is not None and (
-                destination & _BEACON_MASK == _BEACON_NETWORK
-                or destination & _STREAM_MASK == _STREAM_NETWORK
+                destination & BEACON_MASK == BEACON_NETWORK
+                or destination & STREAM_MASK == STREAM_NETWORK
             ):
                 changes.append((kind == _RTM_NEWROUTE, destination))
         offset += (length + 3) & ~3

@@ -8,6 +8,7 @@ was acknowledged (`stream.jsonl`): what a user of the CE knows. It ends with the
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import json
 import os
 import signal
@@ -18,12 +19,13 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from lab.backend import FaultFailed, LabError
+from lab.emulated.beacon_record import STREAM_NETWORK
 from lab.emulated.faults_bench import Bench
 from lab.emulated.namespaces import die_with_parent
 
 DEFAULT_CHANGES = 1000
 MAX_CHANGES = 16_384
-"""/24 prefixes of 100.64.0.0/10."""
+"""/24 prefixes of the network (`STREAM_NETWORK`)."""
 ANSWER_S = 5.0
 RECORD = "stream.jsonl"
 
@@ -118,7 +120,7 @@ class Stream:
 
 def stream_prefix(number: int) -> str:
     """The change with this number: a route that nothing else uses (RFC 6598's addresses)."""
-    return f"100.{64 + (number >> 8)}.{number & 255}.0/24"
+    return f"{ipaddress.IPv4Address(STREAM_NETWORK + (number << 8))}/24"
 
 
 def _last_host(bench: Bench) -> dict[str, Any]:

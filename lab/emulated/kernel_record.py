@@ -8,13 +8,12 @@ Every route of any table takes part: 100,000 cost some 0.3 s of a core.
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from fe_datapath.config import ROUTE_PROTOCOL
+from lab.emulated import last_look
 from lab.emulated.interactive import ask_api
 from lab.emulated.network import NetNode
 from lab.emulated.nodes import NetworkElement
@@ -57,18 +56,9 @@ def read(ne: NetworkElement, fe: str, master: str | None) -> dict[str, Any]:
 
 def write(ne: NetworkElement, folder: Path, fes: Iterable[str]) -> list[str]:
     """`kernel-<fe>.json` for each FE; returns the FEs that did not agree."""
-    waiting = list(fes)
-    records: dict[str, dict[str, Any]] = {}
-    deadline = time.monotonic() + PATIENCE_S
-    while waiting:
+
+    def look(waiting: Sequence[str]) -> dict[str, dict[str, Any]]:
         masters = ne.masters()
-        for fe in waiting:
-            records[fe] = read(ne, fe, masters.get(fe))
-        waiting = [fe for fe in waiting if not records[fe]["agree"]]
-        if time.monotonic() > deadline:
-            break
-        if waiting:
-            time.sleep(PAUSE_S)
-    for fe, record in records.items():
-        (folder / f"kernel-{fe}.json").write_text(json.dumps(record) + "\n")
-    return waiting
+        return {fe: read(ne, fe, masters.get(fe)) for fe in waiting}
+
+    return last_look.write(folder, fes, look, PATIENCE_S, PAUSE_S)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lab.emulated.beacon_record import BEACON_MASK, BEACON_NETWORK
 from lab.emulated.route_dump import Dump, Nexthop
 
 NO_GATEWAY = "0.0.0.0"
@@ -20,7 +21,6 @@ NAMED = 20
 """Routes that are named where two tables differ, of each kind."""
 KEPT = 2000
 """Rows of a table that is written down whole."""
-_BEACON_NETWORK, _BEACON_MASK = 0xC6120000, 0xFFFE0000
 _MAIN_TABLE, _UNICAST = 254, 1
 
 PREFIX_ROW = np.dtype([("dst", ">u4"), ("length", "u1"), ("ecmp", "u1"), ("default", "u1"),
@@ -36,7 +36,7 @@ def route_row(network: str, *hops: tuple[str, str]) -> str:
 def kernel_rows(dump: Dump) -> list[str]:
     """Of a kernel, the beacon left out; of a group the next hop in use first, and then the one
     that stands by."""
-    routes = dump.routes[dump.routes["dst"] & _BEACON_MASK != _BEACON_NETWORK]
+    routes = dump.routes[dump.routes["dst"] & BEACON_MASK != BEACON_NETWORK]
     ways, of = np.unique(
         routes[["kind", "table", "oif", "gateway", "nexthop"]], return_inverse=True
     )

@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fe_datapath.config import ROUTE_PROTOCOL
+from lab.emulated.beacon_record import BEACON_NETWORK
 
-BASE = 0xC6120000
 NUMBERS = 0x4000
 """Of one source: 15 bits of number are shared by two."""
 
@@ -49,7 +49,7 @@ def message(kind: int, destination: int) -> bytes:
 def run(config: Mapping[str, Any]) -> int:
     """Until SIGTERM. Keys: `source` (0 or 1), `beacon_ms`."""
     signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
-    first = BASE + int(config["source"]) * NUMBERS
+    first = BEACON_NETWORK + int(config["source"]) * NUMBERS
     interval_ns = int(config["beacon_ms"]) * 1_000_000
     kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
     kernel.bind((0, 0))

@@ -9,11 +9,11 @@ from __future__ import annotations
 import ipaddress
 import json
 import subprocess
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lab.emulated import last_look
 from lab.emulated.network import NetNode
 from lab.emulated.nodes import NetworkElement
 from lab.emulated.route_rows import comparison
@@ -85,17 +85,8 @@ def read(ne: NetworkElement, fe: str) -> dict[str, Any]:
 
 def write(ne: NetworkElement, folder: Path, fes: Iterable[str]) -> list[str]:
     """`kernel-<fe>.json` for each router; returns those that did not agree."""
-    waiting = list(fes)
-    records: dict[str, dict[str, Any]] = {}
-    deadline = time.monotonic() + PATIENCE_S
-    while waiting:
-        for fe in waiting:
-            records[fe] = read(ne, fe)
-        waiting = [fe for fe in waiting if not records[fe]["agree"]]
-        if time.monotonic() > deadline:
-            break
-        if waiting:
-            time.sleep(PAUSE_S)
-    for fe, record in records.items():
-        (folder / f"kernel-{fe}.json").write_text(json.dumps(record) + "\n")
-    return waiting
+
+    def look(waiting: Sequence[str]) -> dict[str, dict[str, Any]]:
+        return {fe: read(ne, fe) for fe in waiting}
+
+    return last_look.write(folder, fes, look, PATIENCE_S, PAUSE_S)

@@ -7,14 +7,13 @@ beacon left out. The switch is asked by ovs-ofctl, which shares nothing with the
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 import subprocess
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lab.emulated import last_look
 from lab.emulated.nodes import NetworkElement
 from lab.emulated.route_rows import comparison
 from lab.openflow.answers import ask_tables
@@ -58,23 +57,15 @@ def installed(ne: NetworkElement, fe: str, gateways: Mapping[tuple[int, str], st
 
 def write(ne: NetworkElement, folder: Path, fes: Iterable[str]) -> list[str]:
     """`kernel-<fe>.json` for each FE; returns the FEs that did not agree."""
-    waiting = list(fes)
-    records: dict[str, dict[str, Any]] = {}
-    gateways = {fe: _gateways(ne, fe) for fe in waiting}
-    deadline = time.monotonic() + PATIENCE_S
-    while waiting:
+    names = list(fes)
+    gateways = {fe: _gateways(ne, fe) for fe in names}
+
+    def look(waiting: Sequence[str]) -> dict[str, dict[str, Any]]:
         masters = ne.masters()
         tables = {ce: ask_tables(ne.api_socket(ce)) for ce in {m for m in masters.values() if m}}
-        for fe in waiting:
-            records[fe] = _compare(ne, fe, masters.get(fe), tables, gateways[fe])
-        waiting = [fe for fe in waiting if not records[fe]["agree"]]
-        if time.monotonic() > deadline:
-            break
-        if waiting:
-            time.sleep(PAUSE_S)
-    for fe, record in records.items():
-        (folder / f"kernel-{fe}.json").write_text(json.dumps(record) + "\n")
-    return waiting
+        return {fe: _compare(ne, fe, masters.get(fe), tables, gateways[fe]) for fe in waiting}
+
+    return last_look.write(folder, names, look, PATIENCE_S, PAUSE_S)
 
 
 def _compare(

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.measures.records import BEACON, STREAM_NETWORK
+from experiments.measures.records import BEACON
 from experiments.measures.verdict import Outcome
+from lab.emulated.beacon_record import STREAM_NETWORK
 from lab.emulated.route_rows import comparison
 from tests.experiments.conftest import Make
 from tests.experiments.synthetic import FES, Knobs

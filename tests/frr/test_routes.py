@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.emulated.beacon_listener import beacon_changes
-from lab.frr.beacon import BASE, NUMBERS, is_beat, message
+from lab.emulated.beacon_record import BEACON_NETWORK
+from lab.frr.beacon import NUMBERS, is_beat, message
 from lab.frr.configuration import OSPF_PROTOCOL
 from lab.frr.routes import parse
 from lab.frr.tables import kernel_rows, zebra_rows
@@ -50,16 +51,16 @@ def test_a_notice_that_is_cut_off_or_changed_is_read_without_an_exception(
 
 
 def test_the_listener_takes_the_beats_that_came_by_ospf_and_not_those_given_to_it() -> None:
-    given_to_it = message(NEW, BASE + 7)
+    given_to_it = message(NEW, BEACON_NETWORK + 7)
     learnt = notice(NEW, "198.18.0.7", 32, OSPF_PROTOCOL)
-    assert beacon_changes(given_to_it) == [(True, BASE + 7)]
+    assert beacon_changes(given_to_it) == [(True, BEACON_NETWORK + 7)]
     assert beacon_changes(given_to_it, OSPF_PROTOCOL) == []
-    assert beacon_changes(learnt, OSPF_PROTOCOL) == [(True, BASE + 7)]
+    assert beacon_changes(learnt, OSPF_PROTOCOL) == [(True, BEACON_NETWORK + 7)]
 
 
 def test_the_numbers_of_both_sources_are_beats_of_one_hand() -> None:
     for number in (0, NUMBERS - 1, NUMBERS, 2 * NUMBERS - 1):
-        destination = BASE + number
+        destination = BEACON_NETWORK + number
         assert is_beat(socket.inet_ntoa(struct.pack("!I", destination)) + "/32")
         assert (destination >> 15) & 3 == 0  # experiments/measures/beacon.py: who made it
     assert not is_beat("20.0.0.0/24")

@@ -27,7 +27,7 @@ DEFAULT_TIMEOUT_MS = 1000
 TIMEOUTS_MS = range(10, 1501)
 """Of one phase: three of them end within the local API's own time-out."""
 MAX_ROUTES = 1000
-"""Of one transaction: one Config of rows for each FE and table (`ce.fe_tables.MAX_SET_ROWS`)."""
+"""Of one transaction: one Config of rows for each FE and table (`ce.fe_tables.MAX_CONFIG_ROWS`)."""
 
 
 class NotNow(Exception):
@@ -97,7 +97,7 @@ class AtomicRoutes:
             return "does not have this CE as its master"
         if not session.ready or session.departure.under_way or session.programmer is None:
             return "is being taken over or handed over"
-        if session.programmer.in_flight:
+        if session.programmer.busy:
             return "is being programmed"
         return None if session.tables.in_step() else "does not hold all of its rows"
 

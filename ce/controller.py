@@ -14,6 +14,7 @@ from ce.redirect import CeRedirect
 from ce.replication import Replication
 from ce.session import MS, Context, FeSession
 from ce.switching import Switching
+from ce.work import WORK_TIMER, Work
 from forces.effects import CancelTimer, Disconnect, Effect, Journal, Send, SetTimer
 from forces.events import (
     BadMessage,
@@ -48,10 +49,13 @@ class Controller:
         self._allowed = {peer.id for peer in config.fes} & self._views.keys()
         self._out: list[Effect] = []
         self._beacon_due: int | None = None
+        self._work = Work(self._out)
         self.redirect = CeRedirect(config, self.ne, self.sessions, self._out, self._ports_changed)
         self.fr: Replication | None = None
         if config.sync != "off":
-            self.fr = Replication(config, self.sessions, self.ne, self._ports_changed, self._out)
+            self.fr = Replication(
+                config, self.sessions, self.ne, self._ports_changed, self._out, self._work
+            )
         self._context = Context(
             config,
             self.ne,
@@ -60,6 +64,7 @@ class Controller:
             self._ports_changed,
             self._start_beacon,
             self.redirect.from_fe,
+            self._work,
             self.fr,
         )
         self.switching = Switching(self.sessions, self._names)
@@ -197,6 +202,9 @@ class Controller:
         if key == BEACON_TIMER:
             self._beat(now)
             return
+        if key == WORK_TIMER:
+            self._work.turn(now)
+            return
         session = self.sessions.get(key[1]) if isinstance(key, tuple) else None
         if session is not None and not session.timer(now):
             self._lose(session.fe, "heartbeat", now, connected=True)
@@ -208,7 +216,7 @@ class Controller:
         self._commands.atomic.network_changed(changed, now)
         if self.fr is not None:
             for fe in changed:
-                self.fr.replicas[fe].compare()
+                self.fr.intention_changed(fe, now)
         for fe in sorted(changed & self.sessions.keys()):
             self.sessions[fe].intention_changed(now)
 

@@ -58,7 +58,7 @@ class Departure:
     def _stop(self, now: int) -> None:
         session = self._session
         session.beacon.stop()
-        if session.fr is None or session.programmer is None or not session.programmer.in_flight:
+        if session.fr is None or session.programmer is None or not session.programmer.busy:
             self._leave(now, None)
 
     def _leave(self, now: int, why: str | None) -> None:

@@ -8,7 +8,7 @@ so that nothing is sent twice while an answer is on its way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -56,9 +56,11 @@ class Write:
     """For DEL the contents that go away."""
 
 
-MAX_SET_ROWS = 1000
+MAX_CONFIG_ROWS = 1000
 """Rows of one SET or DEL Config: 32 octets each as PATH-DATA, hence about 32 KiB a message, so
 that no other message waits long behind it on the HP channel."""
+LOOK_ROWS = 1000
+"""Rows that one step of a plan compares. At most MAX_CONFIG_ROWS: each step gives one Config."""
 MAX_REPLACE_OCTETS = 56 << 10
 """A table is replaced in one operation only up to this size: its FULLDATA, PATH-DATA, OPER-TLV
 and LFBselect lengths have 16 bits, whatever the message's own limit is."""
@@ -69,12 +71,10 @@ def _empty() -> dict[Table, Rows]:
     return {table: {} for table in TABLES}
 
 
-def _chunks(op: Op, table: Table, rows: Rows) -> list[Write]:
-    items = sorted(rows.items())
-    return [
-        Write(op, table, dict(items[at : at + MAX_SET_ROWS]))
-        for at in range(0, len(items), MAX_SET_ROWS)
-    ]
+def _split(rows: Rows) -> tuple[Rows, Rows]:
+    """One Config's worth, and the rest."""
+    items = list(rows.items())
+    return dict(items[:MAX_CONFIG_ROWS]), dict(items[MAX_CONFIG_ROWS:])
 
 
 def fits_one_replace(rows: Mapping[int, bytes]) -> bool:
@@ -112,44 +112,75 @@ class FeTables:
         """The FE has acknowledged exactly what is intended."""
         return self.confirmed == self.intended
 
-    def changed(self, table: Table) -> Rows:
+    def _to_set(self, table: Table) -> Iterator[Write | None]:
         """Rows to set, without those that the FE turned down twice as they are."""
-        have = self.expected[table]
         want = self.intended[table]
-        if have == want:
-            return {}
-        return {
-            row: contents
-            for row, contents in want.items()
-            if have.get(row) != contents and not self._given_up(table, row, contents)
-        }
+        rows = sorted(want)
+        todo: Rows = {}
+        for at in range(0, len(rows), LOOK_ROWS):
+            part = rows[at : at + LOOK_ROWS]
+            have = self.expected[table]
+            if list(map(want.get, part)) != list(map(have.get, part)):
+                for row in part:
+                    contents = want[row]
+                    if have.get(row) != contents and not self._given_up(table, row, contents):
+                        todo[row] = contents
+            if len(todo) < MAX_CONFIG_ROWS:
+                yield None
+            else:
+                full, todo = _split(todo)
+                yield Write(Op.SET, table, full)
+        if todo:
+            yield Write(Op.SET, table, todo)
 
-    def stale(self, table: Table) -> Rows:
-        """Rows to delete."""
-        want = self.intended[table]
-        return {
-            row: contents
-            for row, contents in self.expected[table].items()
-            if row not in want and not self._given_up(table, row, b"")
-        }
+    def _to_delete(self, table: Table) -> Iterator[Write | None]:
+        want, rows = self.intended[table], sorted(self.expected[table])
+        todo: Rows = {}
+        for at in range(0, len(rows), LOOK_ROWS):
+            have = self.expected[table]
+            for row in rows[at : at + LOOK_ROWS]:
+                if row not in want and row in have and not self._given_up(table, row, b""):
+                    todo[row] = have[row]
+            if len(todo) < MAX_CONFIG_ROWS:
+                yield None
+            else:
+                full, todo = _split(todo)
+                yield Write(Op.DEL, table, full)
+        if todo:
+            yield Write(Op.DEL, table, todo)
 
     def _given_up(self, table: Table, row: int, contents: bytes) -> bool:
         """Tried twice (once more than the first time), and not different since."""
         last, times = self.refused.get((table, row), (None, 0))
         return times >= 2 and last == contents
 
-    def difference(self) -> list[Write]:
-        """From expected to intended. A next hop is there before the first group or route over it,
-        and goes after the last: at no step is a route missing that is wanted before and after."""
+    def plan(self) -> Iterator[Write | None]:
+        """From expected to intended, Config by Config. A next hop is there before the first group
+        or route over it, and goes after the last: at no step is a route missing that is wanted
+        before and after. None: LOOK_ROWS more were looked at, and there is no Config for them.
+
+        Ends, or is thrown away, before the intention changes."""
         self._give_another_chance()
-        return [
-            *_chunks(Op.SET, Table.NEXT_HOPS, self.changed(Table.NEXT_HOPS)),
-            *_chunks(Op.SET, Table.GROUPS, self.changed(Table.GROUPS)),
-            *_chunks(Op.SET, Table.PREFIXES, self.changed(Table.PREFIXES)),
-            *_chunks(Op.DEL, Table.PREFIXES, self.stale(Table.PREFIXES)),
-            *_chunks(Op.DEL, Table.GROUPS, self.stale(Table.GROUPS)),
-            *_chunks(Op.DEL, Table.NEXT_HOPS, self.stale(Table.NEXT_HOPS)),
-        ]
+        for table in (Table.NEXT_HOPS, Table.GROUPS, Table.PREFIXES):
+            yield from self._to_set(table)
+        for table in (Table.PREFIXES, Table.GROUPS, Table.NEXT_HOPS):
+            yield from self._to_delete(table)
+
+    def difference(self) -> list[Write]:
+        """The whole plan at once."""
+        return [write for write in self.plan() if write is not None]
+
+    def distrust(self) -> None:
+        """The FE has these rows, but their contents are not believed: each is written."""
+        for table, rows in self.expected.items():
+            self.expected[table] = dict.fromkeys(rows, b"")
+
+    def unwilling(self) -> int:
+        """How many intended rows the FE does not have because it turned them down."""
+        return sum(
+            self.confirmed[table].get(row) != self.intended[table].get(row) == contents
+            for (table, row), (contents, _) in self.refused.items()
+        )
 
     def _give_another_chance(self) -> None:
         """A refusal counts for what was wanted then, and not when it is wanted again later."""
@@ -157,20 +188,15 @@ class FeTables:
             if self.intended[table].get(row, b"") != contents:
                 del self.refused[table, row]
 
-    def rewrite(self, replace_prefixes: bool) -> list[Write]:
+    def rewrite(self) -> list[Write]:
         """Every intended row, whatever the FE has (RFC 7121 section 2.1.1: state is re-created),
-        in the same order. With `replace_prefixes` the prefix table need not have been read."""
-        prefixes = self.intended[Table.PREFIXES]
-        writes = _chunks(Op.SET, Table.NEXT_HOPS, self.intended[Table.NEXT_HOPS])
-        writes += _chunks(Op.SET, Table.GROUPS, self.intended[Table.GROUPS])
-        if replace_prefixes:
-            writes.append(Write(Op.REPLACE, Table.PREFIXES, dict(prefixes)))
-        else:
-            writes += _chunks(Op.SET, Table.PREFIXES, prefixes)
-            writes += _chunks(Op.DEL, Table.PREFIXES, self.stale(Table.PREFIXES))
-        writes += _chunks(Op.DEL, Table.GROUPS, self.stale(Table.GROUPS))
-        writes += _chunks(Op.DEL, Table.NEXT_HOPS, self.stale(Table.NEXT_HOPS))
-        return writes
+        in the same order. The prefix table is replaced, and need not have been read."""
+        self.distrust()
+        plan = self.difference()
+        others = [write for write in plan if write.table is not Table.PREFIXES]
+        at = next((n for n, write in enumerate(others) if write.op is Op.DEL), len(others))
+        whole = Write(Op.REPLACE, Table.PREFIXES, dict(self.intended[Table.PREFIXES]))
+        return [*others[:at], whole, *others[at:]]
 
     def replace_refused(self) -> bool:
         """Not one row of the prefix table is confirmed, though some are wanted: the FE turned the

@@ -16,7 +16,7 @@ from ce.fe_tables import Table, small_tables
 from ce.lfbs import read_rows, table_get
 from ce.position import State, read_state, state_get
 from ce.replica import FeReplica
-from ce.routing import FIRST_RUN_TIME_ROW
+from ce.routing import last_configured_row
 from forces.errors import ProtocolError, ResultCode
 from forces.messages import Message
 from forces.paths import TABLE_END
@@ -129,9 +129,9 @@ class Feed:
         self._on_complete(now)
 
     def _plan(self) -> None:
-        intended = self._session.tables.intended[Table.PREFIXES]
-        highest = max((row for row in intended if row < FIRST_RUN_TIME_ROW), default=0)
-        small = small_tables(self._session.context.config.alternates)
+        config = self._session.context.config
+        highest = last_configured_row(config)
+        small = small_tables(config.alternates)
         self._ranges = deque((which, 0, TABLE_END) for which in small)
         for first in range(0, highest + 1, FEED_ROWS):
             last = min(first + FEED_ROWS - 1, highest)

@@ -29,7 +29,7 @@ from forces.paths import (
     SparseData,
     TableRange,
 )
-from forces.runs import rows_run
+from forces.runs import PathRun, rows_run
 
 INSTANCE = 1
 """The only instance of every class but the port LFBs, whose instances are PHYPortIDs."""
@@ -303,15 +303,27 @@ def row_octets(which: Table) -> int | None:
             return None
 
 
+def failures(message: Message) -> Iterator[tuple[int, int, tuple[int, ...], int]]:
+    """(class, instance, path, result code) of everything that failed."""
+    for select in message.lfbs:
+        for operation in select.operations:
+            paths = operation.paths
+            if type(paths) is not PathRun or not paths.all_well:
+                for ids, content in leaves(paths):
+                    code = failure(content)
+                    if code is not None:
+                        yield select.class_id, select.instance_id, ids, code
+            code = failure(operation.result)  # a COMMIT-RESPONSE's
+            if code is not None:
+                yield select.class_id, select.instance_id, (), code
+
+
 def failed_rows(write: Write, message: Message) -> dict[int, int]:
     """Row -> result code, from the ConfigResponse to a write. A failure that names no row of the
     write (the whole table, the whole LFB) is every row's."""
     depth = len(table(write.table).ids)
     failed: dict[int, int] = {}
-    for _, _, ids, content in answers(message):
-        code = failure(content)
-        if code is None:
-            continue
+    for _, _, ids, code in failures(message):
         if len(ids) > depth and ids[depth] in write.rows:
             failed[ids[depth]] = code
         else:
@@ -321,9 +333,4 @@ def failed_rows(write: Write, message: Message) -> dict[int, int]:
 
 def all_failures(message: Message) -> Mapping[tuple[int, int, tuple[int, ...]], int]:
     """(class, instance, path) -> result code."""
-    found = {}
-    for class_id, instance, ids, content in answers(message):
-        code = failure(content)
-        if code is not None:
-            found[class_id, instance, ids] = code
-    return found
+    return {(class_id, instance, ids): code for class_id, instance, ids, code in failures(message)}

@@ -1,18 +1,19 @@
 """Carrying an FE's tables from what they are expected to hold to what is intended.
 
-Writes go out pipelined, in the order given; all but the last ask for an answer on failure only
-(RFC 5810 section 7.6), the last one's answer vouches for them. A row that fails is journaled and
-tried once more.
+Writes go out pipelined, in the order given, a slice at a time (`ce.work`); all but the last of a
+slice ask for an answer on failure only (RFC 5810 section 7.6), the last one's answer vouches for
+them. A row that fails is journaled and tried once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from ce.beacon import FeBeacon
-from ce.exchange import REQUEST_TIMEOUT_NS, Answer, Exchange, Outcome
+from ce.exchange import Answer, Exchange, Outcome
 from ce.fe_tables import FeTables, Op, Table, Write
 from ce.lfbs import failed_rows, write_select
+from ce.work import Work
 from forces.effects import Effect, Journal
 from forces.errors import ResultCode
 from forces.header import Ack
@@ -20,9 +21,22 @@ from forces.header import Ack
 MAX_JOURNALED_FAILURES = 20
 """Rows per Config that are named in the journal; the count is always there."""
 
-
+SLICE_CONFIGS = 4
+"""Configs that are made in one turn: some 3 ms, with their octets for the FE and for replicas."""
+SLICE_LOOKS = 32
+"""Steps of a plan in one turn (`ce.fe_tables.LOOK_ROWS` rows each)."""
+WINDOW = 32
+"""Configs that an FE has not answered before it gets no more of a plan: a few hundred ms of its
+kernel's work. What it has to wait for is then never far behind what it has, nor a replica far ahead
+of it."""
+WRITE_NS = 30_000_000_000
+"""Four FEs of one kernel wait for each other: one was seen to wait for ten seconds."""
 CONFIG_NS = 200_000_000
 """What the FE may need for each Config ahead of another one (1000 rows)."""
+
+
+END = object()
+"""Of a plan."""
 
 
 class Programmer:
@@ -35,6 +49,7 @@ class Programmer:
         exchange: Exchange,
         beacon: FeBeacon,
         out: list[Effect],
+        work: Work,
         on_idle: Callable[[int], None],
         on_failure: Callable[[int], None],
     ) -> None:
@@ -46,26 +61,77 @@ class Programmer:
         self._exchange = exchange
         self._beacon = beacon
         self._out = out
+        self._work = work
         self._on_idle = on_idle
         self._on_failure = on_failure
         self._closed = False
+        self._plan: Iterator[Write | None] | None = None
+        self._waits = False
+        """For a turn."""
+        self._current = False
+        """Nothing has happened since the last plan was begun that calls for another one."""
 
     def close(self) -> None:
         """No longer the master: answers that still come mean nothing."""
         self._closed = True
+        self._plan = None
+
+    @property
+    def busy(self) -> bool:
+        """Not everything that is to be sent has been, or not everything is answered."""
+        return self.in_flight > 0 or self._plan is not None
+
+    def outdated(self) -> None:
+        """What is intended, or what the FE is believed to hold, has changed."""
+        self._current = False
 
     def sync(self, now: int) -> bool:
-        """Send what differs; False if nothing does."""
-        writes = self._tables.difference()
+        """Begin to send what differs; False if nothing does. The first slice goes at once: a
+        change of a few rows never waits."""
+        under_way = self._plan is not None
+        if not self._current:
+            self._current = True
+            self._plan = self._tables.plan()
+            return under_way or self._slice(now)  # the new plan goes on where the old one was
+        return under_way
+
+    def _slice(self, now: int) -> bool:
+        """Send the next Configs of the plan; False if it has ended without any."""
+        assert self._plan is not None
+        writes: list[Write] = []
+        for _ in range(SLICE_LOOKS):
+            step = next(self._plan, END)
+            if step is END:
+                self._plan = None
+                break
+            if isinstance(step, Write):
+                writes.append(step)
+                if len(writes) == SLICE_CONFIGS:
+                    break
         self.write(writes, now)
-        return bool(writes)
+        self._carry_on(now)
+        return bool(writes) or self._plan is not None
+
+    def _carry_on(self, now: int) -> None:
+        """The plan gets its next turn, unless the FE has enough to do."""
+        if self._plan is not None and not self._waits and self.in_flight < WINDOW:
+            self._waits = True
+            self._work.later(self._next_slice, now)
+
+    def _next_slice(self, now: int) -> None:
+        self._waits = False
+        if self._plan is not None:
+            self._slice(now)
+            if not self.busy:
+                self._on_idle(now)
 
     def write(self, writes: Iterable[Write], now: int) -> None:
+        """Send these, the last one to be answered."""
         todo = list(writes)
         for number, write in enumerate(todo, 1):
             if write.table is Table.NEXT_HOPS and write.op is Op.DEL:
                 self._beacon.leave(set(write.rows), now)
-            timeout_ns = REQUEST_TIMEOUT_NS + number * CONFIG_NS
+            timeout_ns = WRITE_NS + (self.in_flight + 1) * CONFIG_NS
             self._send(write, number == len(todo), timeout_ns, now)
 
     def _send(self, write: Write, last: bool, timeout_ns: int, now: int) -> None:
@@ -96,9 +162,11 @@ class Programmer:
             failed = dict.fromkeys(write.rows, int(ResultCode.TIMED_OUT))
         self._tables.done(write, failed)
         if failed:
+            self.outdated()
             self._journal_failures(write, failed)
             self._on_failure(now)
-        if self.in_flight == 0:
+        self._carry_on(now)
+        if not self.busy:
             self._on_idle(now)
 
     def _journal_failures(self, write: Write, failed: dict[int, int]) -> None:

@@ -8,16 +8,20 @@ have to compare a whole table.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ce.config import BEACON_ROW
 from ce.fe_tables import TABLES, FeTables, Rows, Table
-from ce.lfbs import component, is_row, leaves, split_rows, table
+from ce.lfbs import component, is_row, leaves, row_octets, split_rows, table
 from forces.errors import ProtocolError, ResultCode
 from forces.messages import Message, OperType
 from forces.paths import FullData, PathData, SparseData
+from forces.runs import PathRun
+from forces.tlv import TlvType
 
+COMPARED_ROWS = 10_000
+"""At a time: less than a millisecond."""
 KEPT = 64
 """Changes that are kept whole, for an FE that never got them."""
 
@@ -64,6 +68,10 @@ def row_changes(message: Message) -> list[RowChange]:
 def _of_operation(which: Table, kind: OperType, paths: Sequence[PathData]) -> list[RowChange]:
     ids_of = table(which).ids
     depth = len(ids_of)
+    if type(paths) is PathRun and paths.table == ids_of:
+        run = _of_run(which, kind, paths)
+        if run is not None:
+            return [run]
     if any(path.selector is not None for path in paths):
         raise ProtocolError(ResultCode.NOT_SUPPORTED, "a selector in a replicated change")
     rows: dict[int, bytes | None] = {}
@@ -90,6 +98,16 @@ def _of_operation(which: Table, kind: OperType, paths: Sequence[PathData]) -> li
     return found
 
 
+def _of_run(which: Table, kind: OperType, paths: PathRun) -> RowChange | None:
+    """As `_of_operation`, of a thousand rows at once. None: it has to be looked at one by one."""
+    if kind is OperType.DEL:
+        return RowChange(which, dict.fromkeys(paths.indexes()))
+    size = row_octets(which)
+    if paths.content_kind != TlvType.FULLDATA or paths.stride - paths.content_at != size:
+        return None
+    return RowChange(which, dict(paths.rows()))
+
+
 class FeReplica:
     def __init__(self, own_id: int, tables: FeTables) -> None:
         self.tables = tables
@@ -109,16 +127,24 @@ class FeReplica:
         """The last change makes this CE the master."""
         self.kept: deque[tuple[int, Message]] = deque(maxlen=KEPT)
         self._own_id = own_id
-        self._differing: dict[Table, set[int]] = {one: set() for one in TABLES}
+        self._wrong: dict[Table, set[int]] = {one: set() for one in TABLES}
+        """Rows that the FE has, and that are not intended as they are."""
+        self._tracked = True
+        """False while this CE is the master: nobody looks then."""
+        self._comparing: Iterator[bool] | None = None
 
     @property
     def in_step(self) -> bool:
         """Nothing differs from what is intended."""
-        return not any(self._differing.values())
+        if not self._tracked or self._comparing is not None or any(self._wrong.values()):
+            return False
+        have, want = self.tables.confirmed, self.tables.intended
+        return all(len(have[which]) == len(want[which]) for which in TABLES)  # and all are wanted
 
     def reset(self) -> None:
         """Nothing is known."""
         self.tables.forget()
+        self._track()
         self.generation = self.read_at = 0
         self.incarnation = 0
         self.complete = self.following = self.handed_over = False
@@ -126,26 +152,54 @@ class FeReplica:
         self.kept.clear()
 
     def is_at(self, incarnation: int, generation: int) -> None:
-        """`tables` are the FE's; what they were compared with may be old."""
+        """`tables` are the FE's."""
         self.incarnation, self.generation, self.read_at = incarnation, generation, generation
         self.complete = True
-        self.compare()
+
+    def is_left(self, incarnation: int, term: int, last: tuple[int, Message]) -> None:
+        """This CE was the master until now; `tables` are the FE's after this last change. They
+        have to be compared."""
+        self.is_at(incarnation, last[0])
+        self.term = term
+        self.kept.append(last)
+        self._track()
+        self.intention_changed()
+
+    def _track(self) -> None:
+        self._tracked = True
+        self._comparing = None
+        for wrong in self._wrong.values():
+            wrong.clear()
 
     def leave_to_master(self) -> None:
         """This CE is the master: the tables are in its hands."""
-        self.complete = self.following = self.handed_over = False
+        self.complete = self.following = self.handed_over = self._tracked = False
+        self._comparing = None
         self.kept.clear()
 
-    def compare(self) -> None:
-        """All rows with all intended ones: after the intention changed, or the replica is new."""
-        if not self.complete:
-            return
+    def intention_changed(self) -> None:
+        """All rows have to be compared with all intended ones (`look`)."""
+        if self._tracked:
+            self._comparing = self._compare()
+
+    def look(self) -> bool:
+        """Compare some thousand rows more; False: that was all. A takeover that comes before
+        finds the replica not in step, and compares for itself."""
+        if self._comparing is not None and next(self._comparing, None) is None:
+            self._comparing = None
+        return self._comparing is not None
+
+    def _compare(self) -> Iterator[bool]:
         for which in TABLES:
-            have, want = self.tables.confirmed[which], self.tables.intended[which]
-            self._differing[which] = set()
-            if have != want:
-                rows = have.keys() | want.keys()
-                self._differing[which] = {row for row in rows if have.get(row) != want.get(row)}
+            rows = list(self.tables.confirmed[which])
+            for at in range(0, len(rows), COMPARED_ROWS):
+                have, want = self.tables.confirmed[which], self.tables.intended[which]
+                wrong = self._wrong[which]
+                part = rows[at : at + COMPARED_ROWS]
+                wrong.difference_update(part)
+                if list(map(have.get, part)) != list(map(want.get, part)):
+                    wrong.update(r for r in part if r in have and have[r] != want.get(r))
+                yield True
 
     def apply(self, generation: int, message: Message) -> None:
         """The next change. ProtocolError, and then nothing has changed."""
@@ -164,7 +218,7 @@ class FeReplica:
             if change.table is Table.PREFIXES:
                 rows.setdefault(BEACON_ROW, None)
         have, expected = self.tables.confirmed[change.table], self.tables.expected[change.table]
-        want, differing = self.tables.intended[change.table], self._differing[change.table]
+        want, wrong = self.tables.intended[change.table], self._wrong[change.table]
         for row, contents in rows.items():
             if change.table is Table.PREFIXES and row == BEACON_ROW:
                 self.beacon_row = contents
@@ -172,19 +226,20 @@ class FeReplica:
             if contents is None:
                 have.pop(row, None)
                 expected.pop(row, None)
-            else:
-                have[row] = expected[row] = contents
+                wrong.discard(row)
+                continue
+            have[row] = expected[row] = contents
             if want.get(row) == contents:
-                differing.discard(row)
+                wrong.discard(row)
             else:
-                differing.add(row)
+                wrong.add(row)
 
     def put_range(self, which: Table, first: int, last: int, rows: Rows) -> None:
         """These rows, and no others, are what the FE has from `first` to `last`."""
+        have = self.tables.confirmed[which]
+        there = range(first, last + 1) if last - first < len(have) else have
         gone: dict[int, bytes | None] = {
-            row: None
-            for row in self.tables.confirmed[which]
-            if first <= row <= last and row not in rows
+            row: None for row in there if first <= row <= last and row in have and row not in rows
         }
         if which is Table.PREFIXES and first <= BEACON_ROW <= last:
             gone.setdefault(BEACON_ROW, None)

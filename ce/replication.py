@@ -23,6 +23,7 @@ from ce.position import liveness_get
 from ce.replica import FeReplica
 from ce.reunion import Reunion
 from ce.session import FeSession, Role
+from ce.work import Work
 from forces.effects import Connect, Disconnect, Effect, Journal, Send, SetTimer
 from forces.errors import ProtocolError, ResultCode
 from forces.events import (
@@ -65,11 +66,13 @@ class Replication:
         ne: NeState,
         intention_changed: Callable[[int], None],
         out: list[Effect],
+        work: Work,
     ) -> None:
         self.config = config
         self.replicas = {fe: FeReplica(config.id, ne.tables[fe]) for fe in ne.tables}
         self._sessions = sessions
         self._out = out
+        self._work = work
         order = [peer.id for peer in config.ces]
         mine = order.index(config.id)
         self.peers = {
@@ -234,15 +237,14 @@ class Replication:
         session.log.forget_messages()
         self._release(session.fe)
 
-    def retire(self, session: FeSession, settled: bool) -> None:
+    def retire(self, session: FeSession, settled: bool, now: int) -> None:
         """This CE is the FE's master no more. If nothing was under way its tables are a replica,
         which the FE's journal will confirm or refute."""
         replica, last = self.replicas[session.fe], session.log.last
         if settled and last is not None:
-            replica.is_at(session.log.incarnation, last[0])
-            replica.term = session.log.term
+            replica.is_left(session.log.incarnation, session.log.term, last)
             replica.beacon_row = session.beacon.contents
-            replica.kept.append(last)
+            self._compare(session.fe, now)
         else:
             replica.reset()
         session.log.forget()
@@ -348,6 +350,15 @@ class Replication:
             replica.following = True
             session.journal("follows", generation=replica.generation)
         return ResultCode.SUCCESS
+
+    def intention_changed(self, fe: int, now: int) -> None:
+        """What is in the replica has to be compared with other rows."""
+        self.replicas[fe].intention_changed()
+        self._compare(fe, now)
+
+    def _compare(self, fe: int, now: int) -> None:
+        if self.replicas[fe].look():
+            self._work.later(lambda when: self._compare(fe, when), now)
 
     def backup(self, session: FeSession, now: int) -> None:
         """This CE is no master of this FE: see that its replica is in step."""

@@ -144,6 +144,11 @@ def _address(gateway: str) -> ipaddress.IPv4Address:
     return ipaddress.IPv4Address(gateway)
 
 
+def last_configured_row(config: CeConfig) -> int:
+    """No row of the configuration's is behind it; those that are added while running are."""
+    return FIRST_SYNTHETIC_ROW + config.extra_routes - 1
+
+
 def run_time_row(prefix: str) -> int:
     """Row of a destination that was added while running: from the prefix alone, hence the same on
     every CE that was told of it."""

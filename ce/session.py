@@ -25,6 +25,7 @@ from ce.position import position_get, read_state
 from ce.programming import Programmer
 from ce.sync_takeover import SyncTakeover
 from ce.takeover import Takeover
+from ce.work import Work
 from forces.association import Association, Due
 from forces.effects import Disconnect, Effect, Journal, Send, SetTimer
 from forces.errors import ProtocolError
@@ -71,6 +72,8 @@ class Context:
     beacon_started: Callable[[int], None]
     redirected: Callable[[int, Message], None]
     """Called with the FE and its PacketRedirect."""
+    work: Work
+    """What is too much for one turn."""
     fr: Replication | None = None
     """None: the CEs do not synchronise."""
 
@@ -247,6 +250,7 @@ class FeSession:
             self.exchange,
             self.beacon,
             self.out,
+            self.context.work,
             self._programmed,
             self.distrust_replicas,
         )
@@ -308,7 +312,10 @@ class FeSession:
 
     def intention_changed(self, now: int) -> None:
         """Routing has other rows for this FE."""
-        if self.role is not Role.MASTER or self.programmer is None or self.departure.under_way:
+        if self.role is not Role.MASTER or self.programmer is None:
+            return
+        self.programmer.outdated()
+        if self.departure.under_way:
             return
         if self.takeover is None or self.takeover.writing:
             self.programmer.sync(now)
@@ -351,8 +358,8 @@ class FeSession:
         if self.fr is None:
             self.tables.forget()
         elif self.is_master:
-            settled = self.ready and self.programmer is not None and not self.programmer.in_flight
-            self.fr.retire(self, settled)
+            settled = self.ready and self.programmer is not None and not self.programmer.busy
+            self.fr.retire(self, settled, now)
         if self.programmer is not None:
             self.programmer.close()
         self.programmer = self.takeover = None

@@ -200,7 +200,7 @@ class SyncTakeover(Takeover):
     _checked = False
 
     def settle(self, now: int) -> None:
-        if not self.writing or self._waiting > 0 or self._programmer.in_flight:
+        if not self.writing or self._waiting > 0 or self._programmer.busy:
             return
         if not self._checked:
             super().settle(now)

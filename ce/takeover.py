@@ -27,7 +27,7 @@ from ce.lfbs import (
     table_get,
 )
 from ce.programming import Programmer
-from ce.routing import FIRST_RUN_TIME_ROW
+from ce.routing import last_configured_row
 from forces.errors import ProtocolError, ResultCode
 from forces.messages import LfbSelect, OperType
 from forces.paths import TABLE_END
@@ -120,7 +120,7 @@ class Takeover:
             self._get((*first, table_get(Table.PREFIXES)), 0, TABLE_END, now)
             return
         self._get(first, 0, 0, now)
-        highest = max(row for row in intended if row < FIRST_RUN_TIME_ROW)
+        highest = last_configured_row(self._session.context.config)
         for start in range(0, highest + 1, RANGE_ROWS):
             self._get_range(start, min(start + RANGE_ROWS - 1, highest), now)
         self._get_range(highest + 1, TABLE_END, now)
@@ -185,10 +185,13 @@ class Takeover:
     def _write(self, now: int) -> None:
         session = self._session
         self.writing = True
-        if self.kind == "hot" and not self._unreadable:
-            self._programmer.sync(now)
+        if self._replaced:
+            self._programmer.write(session.tables.rewrite(), now)
         else:
-            self._programmer.write(session.tables.rewrite(self._replaced), now)
+            if self.kind == "cold" or self._unreadable:
+                session.tables.distrust()
+            self._programmer.outdated()
+            self._programmer.sync(now)
         if self._fe_state != FE_OPER_ENABLE and not self._enabled:
             # Last: what an FE starts to forward by should be there (RFC 5812 section 5.1).
             self._enabled = True
@@ -201,7 +204,7 @@ class Takeover:
 
     def settle(self, now: int) -> None:
         """Ready once everything is acknowledged and nothing differs any more."""
-        if not self.writing or self._waiting or self._programmer.in_flight:
+        if not self.writing or self._waiting or self._programmer.busy:
             return
         tables = self._session.tables
         if self._replaced and tables.replace_refused():
@@ -212,7 +215,4 @@ class Takeover:
             return
         if self._programmer.sync(now):
             return
-        failed = sum(
-            len(tables.intended[one].items() - tables.confirmed[one].items()) for one in TABLES
-        )
-        self._session.now_ready(self.kind, failed, now)
+        self._session.now_ready(self.kind, tables.unwilling(), now)

@@ -114,6 +114,19 @@ class PathRun(_Run["PathData"]):
         layout = f"!{self._index_at}xI{rest}x"
         return list(chain.from_iterable(struct.iter_unpack(layout, self.octets)))
 
+    def rows(self) -> Iterator[tuple[int, bytes]]:
+        """Index and contents of each."""
+        size = self.stride - self.content_at
+        layout = f"!{self._index_at}xI{self.content_at - self._index_at - 4}x{size}s"
+        return struct.iter_unpack(layout, self.octets)
+
+    @property
+    def all_well(self) -> bool:
+        """Each has a RESULT-TLV that says success."""
+        if self.content_kind != TlvType.RESULT:
+            return False
+        return not any(self.octets[self.content_at :: self.stride])
+
     def columns(self, row: Any) -> NDArray[np.void]:
         """Fields `index` and `row` (of this numpy type) of each, over the octets themselves."""
         import numpy as np

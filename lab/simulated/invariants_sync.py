@@ -222,7 +222,7 @@ class ChangeInvariants:
 
     def _same_picture(self, ce: str, core: Controller, fe: str, element: ForwardingElement) -> None:
         programmer = core.sessions[self._ids[fe]].programmer
-        if element.configs.pending or (programmer is not None and programmer.in_flight):
+        if element.configs.pending or (programmer is not None and programmer.busy):
             return
         self.pictures += 1
         differing = self.differing(core, fe, element)

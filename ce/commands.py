@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -124,7 +125,7 @@ class Commands:
             intended = tables.intended[Table.PREFIXES]
             confirmed = tables.confirmed[Table.PREFIXES]
             rows = []
-            for row, route in list(routes.prefixes.items())[:MAX_ROUTES_SHOWN]:
+            for row, route in itertools.islice(routes.prefixes.items(), MAX_ROUTES_SHOWN):
                 hop = routes.next_hops[route.selector]
                 shown_row = {
                     "row": row,

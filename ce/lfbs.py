@@ -11,11 +11,12 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import chain
 from typing import Any
 
 from ce.alternates import Group
 from ce.fe_tables import Op, Rows, Table, Write
-from ce.routing import FeRoutes, NextHop, Route
+from ce.routing import FeRoutes, NextHop, Route, Synthetic, synthetic_network
 from forces.errors import ProtocolError, ResultCode
 from forces.messages import LfbSelect, Message, Operation, OperType
 from forces.model import library
@@ -38,7 +39,9 @@ PORT_UP = 1
 FE_OPER_ENABLE = 2
 """FEStatusValues (RFC 5812 section 5.1): 0 AdminDisable, 1 OperDisable, 2 OperEnable."""
 NEXT_HOP_MTU = 1500
-MAX_PACKED = 1_000_000
+MAX_PACKED = 65_536
+MAX_SYNTHETIC_PACKED = 16
+"""Tables; one for every next hop that an FE of ours may send them all to."""
 _INDEX = struct.Struct("!I")
 
 EMPTY_RESULTS = frozenset(
@@ -155,24 +158,28 @@ def hop_selector(contents: bytes) -> int:
     return int(row(Table.PREFIXES).unpack(contents)["HopSelector"])
 
 
+def pack_synthetic(synthetic: Synthetic) -> Rows:
+    """All of them: they differ in their networks alone."""
+    size, count = len(pack_route(synthetic.route(0))), synthetic.count
+    octets = bytearray(pack_route(synthetic.route(0)) * count)
+    networks = struct.pack(f"!{count}I", *map(synthetic_network, range(count)))
+    for place in range(4):  # IPv4Address is a row's first field
+        octets[place::size] = networks[place::4]
+    rows = chain.from_iterable(struct.iter_unpack(f"{size}s", octets))
+    return dict(zip(synthetic.rows, rows, strict=True))
+
+
 class RowPacker:
-    """Packs routing's rows and remembers the last packing of each route: most rows are the same
-    after a link event, and a synthetic table has thousands of them."""
+    """Packs routing's rows and remembers them: most are the same after a link event."""
 
     def __init__(self) -> None:
-        self._packed: dict[int, tuple[Route, bytes]] = {}
-        """id() of a route that is kept here -> it, and its packing. Never more than MAX_PACKED."""
+        self._pack_route = lru_cache(MAX_PACKED)(pack_route)
+        self._pack_synthetic = lru_cache(MAX_SYNTHETIC_PACKED)(pack_synthetic)
 
     def pack(self, routes: FeRoutes) -> dict[Table, Rows]:
-        prefixes: Rows = {}
-        known = self._packed
-        if len(known) > MAX_PACKED:
-            known.clear()
-        for index, route in routes.prefixes.items():
-            found = known.get(id(route))
-            if found is None:
-                found = known[id(route)] = (route, pack_route(route))
-            prefixes[index] = found[1]
+        synthetic, own = routes.prefixes.synthetic, routes.prefixes.own
+        prefixes = {} if synthetic is None else self._pack_synthetic(synthetic).copy()
+        prefixes.update((index, self._pack_route(route)) for index, route in own.items())
         next_hops = {index: pack_next_hop(hop) for index, hop in routes.next_hops.items()}
         groups = {index: pack_group(group) for index, group in routes.groups.items()}
         return {Table.NEXT_HOPS: next_hops, Table.GROUPS: groups, Table.PREFIXES: prefixes}

@@ -53,12 +53,12 @@ class NeState:
 
     def recompute(self) -> set[int]:
         """After port states or destinations changed; the FEs whose intention did."""
-        before = {fe: tables.intended for fe, tables in self.tables.items()}
-        self._compute()
-        return {fe for fe, tables in self.tables.items() if tables.intended != before[fe]}
+        return self._compute()
 
-    def _compute(self) -> None:
+    def _compute(self) -> set[int]:
         down = frozenset(key for key, up in self._up.items() if not up)
-        self.routes = self.routing.compute(down)
-        for fe, routes in self.routes.items():
-            self.tables[fe].intended = self._packer.pack(routes)
+        before, self.routes = self.routes, self.routing.compute(down)
+        changed = {fe for fe, routes in self.routes.items() if routes != before.get(fe)}
+        for fe in changed:
+            self.tables[fe].intended = self._packer.pack(self.routes[fe])
+        return changed

@@ -9,8 +9,9 @@ wanted (`ce.alternates`), a route that has one leads to a group of two next hops
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -26,6 +27,7 @@ FIRST_RUN_TIME_ROW = 0x80000000
 MAX_DESTINATIONS = FIRST_SYNTHETIC_ROW - FIRST_DESTINATION_ROW
 MAX_SYNTHETIC = 1_000_000  # 20.0.0.0/8 and a little more: far from every other range of the lab
 SYNTHETIC_BASE = 0x14000000  # 20.0.0.0
+SYNTHETIC_LENGTH = 24
 GATEWAYS_PER_PORT = 16
 """HopSelector = port * 16 + number of the gateway on that port."""
 
@@ -60,11 +62,59 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Synthetic:
+    """Rows from FIRST_SYNTHETIC_ROW on, all over one next hop: what a hundred thousand rows have in
+    common."""
+
+    count: int
+    selector: int
+    standby: int = 0
+
+    def route(self, number: int) -> Route:
+        return Route(synthetic_network(number), SYNTHETIC_LENGTH, self.selector, self.standby)
+
+    @property
+    def rows(self) -> range:
+        return range(FIRST_SYNTHETIC_ROW, FIRST_SYNTHETIC_ROW + self.count)
+
+
+def synthetic_network(number: int) -> int:
+    return SYNTHETIC_BASE + (number << (32 - SYNTHETIC_LENGTH))
+
+
+class Prefixes(Mapping[int, Route]):
+    """Rows of one prefix table."""
+
+    def __init__(self, own: Mapping[int, Route], synthetic: Synthetic | None) -> None:
+        self.own = own
+        """But the synthetic ones."""
+        self.synthetic = synthetic
+
+    def __getitem__(self, row: int) -> Route:
+        if self.synthetic is not None and row in self.synthetic.rows:
+            return self.synthetic.route(row - FIRST_SYNTHETIC_ROW)
+        return self.own[row]
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.chain(self.own, self.synthetic.rows if self.synthetic else ())
+
+    def __len__(self) -> int:
+        return len(self.own) + (self.synthetic.count if self.synthetic else 0)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Prefixes):
+            return self.synthetic == other.synthetic and self.own == other.own
+        return super().__eq__(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, slots=True)
 class FeRoutes:
     """One FE's rows by index."""
 
     next_hops: Mapping[int, NextHop]
-    prefixes: Mapping[int, Route]
+    prefixes: Prefixes
     groups: Mapping[int, Group] = field(default_factory=dict)
 
 
@@ -167,7 +217,8 @@ class Routing:
     _far_end: dict[PortKey, PortKey] = field(init=False)
     _selectors: dict[int, dict[NextHop, int]] = field(init=False)
     _targets: list[_Target] = field(init=False)
-    _synthetic: list[_Target] = field(init=False)
+    _synthetic: _Target | None = field(init=False)
+    """Stands for all of them."""
     _rank: dict[int, int] = field(init=False)
     _paths: _Paths | None = field(init=False, default=None)
     """Of the last computation: a new destination changes none."""
@@ -205,8 +256,8 @@ class Routing:
         self._targets = []
         for row, destination in enumerate(self.config.destinations, FIRST_DESTINATION_ROW):
             self._targets.append(self._target(row, destination))
-        self._synthetic = list(self._synthetic_targets())
-        self._configured = {(t.network, t.length) for t in (*self._targets, *self._synthetic)}
+        self._synthetic = self._synthetic_target()
+        self._configured = {(t.network, t.length) for t in self._targets}
 
     def _number(self, fe: int, hop: NextHop) -> None:
         """Give a next hop its HopSelector, if it has none."""
@@ -243,22 +294,27 @@ class Routing:
             rank,
         )
 
-    def _synthetic_targets(self) -> Iterable[_Target]:
+    def _synthetic_target(self) -> _Target | None:
         if not self.config.extra_routes:
-            return
+            return None
         last = self._targets[-1]
         # There is no connected route for these: the last destination's FE needs a row as well.
         gateway = last.gateway or self._ports[last.fe, last.port].neighbor_address or None
-        for number in range(self.config.extra_routes):
-            yield _Target(
-                FIRST_SYNTHETIC_ROW + number,
-                SYNTHETIC_BASE + (number << 8),
-                24,
-                last.fe,
-                last.port,
-                gateway,
-                last.spread,
-            )
+        return _Target(
+            FIRST_SYNTHETIC_ROW,
+            SYNTHETIC_BASE,
+            SYNTHETIC_LENGTH,
+            last.fe,
+            last.port,
+            gateway,
+            last.spread,
+        )
+
+    def _is_configured(self, network: ipaddress.IPv4Network) -> bool:
+        address, length = int(network.network_address), network.prefixlen
+        last = synthetic_network(self.config.extra_routes)
+        synthetic = length == SYNTHETIC_LENGTH and SYNTHETIC_BASE <= address < last
+        return synthetic or (address, length) in self._configured
 
     def add(self, destination: Destination) -> int:
         """Add, or replace, a destination while running; gives its row. ValueError says what is
@@ -266,7 +322,7 @@ class Routing:
         network = _network(destination.prefix)
         prefix = str(network)
         row = run_time_row(prefix)
-        if (int(network.network_address), network.prefixlen) in self._configured:
+        if self._is_configured(network):
             raise ValueError(f"{prefix} is a destination of the configuration")
         for other in self.run_time:
             if other != prefix and run_time_row(other) == row:
@@ -374,14 +430,15 @@ class Routing:
             found = hops(target)
             if found is not None:
                 prefixes[target.row] = target.over(found)
-        if self._synthetic:
-            found = hops(self._synthetic[0])
-            if found is not None:
-                for target in self._synthetic:
-                    prefixes[target.row] = target.over(found)
         pairs = {(route.selector, route.standby) for route in prefixes.values() if route.standby}
+        synthetic = None
+        found = hops(self._synthetic) if self._synthetic is not None else None
+        if found is not None:
+            synthetic = Synthetic(self.config.extra_routes, *found)
+            if synthetic.standby:
+                pairs.add(found)
         groups = {group.index: group for group in (Group(*pair) for pair in sorted(pairs))}
-        return FeRoutes(next_hops, prefixes, groups)
+        return FeRoutes(next_hops, Prefixes(prefixes, synthetic), groups)
 
     def _over(self, fe: int, port: int) -> int | None:
         """HopSelector of the neighbour on this port; None: its address is not known."""

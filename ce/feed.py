@@ -105,6 +105,12 @@ class Feed:
         if replica.complete and position.generation < replica.generation:
             # What the master has sent to both is still on its way to the FE; or will never come
             # there: then the FE gets another change in its place, and that will show.
+            later = position.term if position.term > replica.term else 0
+            if later and later == replica.ahead_in and not position.pending:
+                # In a later term, and for the second time: that master has sent what it had to.
+                # The FE may get nothing else for a long time, and this replica fits no takeover.
+                raise ProtocolError(ResultCode.NOT_FOUND, "the FE has gone on without our changes")
+            replica.ahead_in = later
             self.done = True
             return
         # What is in the way is behind now: small changes (a beacon's) must not be read one by one,

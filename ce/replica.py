@@ -125,6 +125,9 @@ class FeReplica:
         self.beacon_row: bytes | None = None
         self.handed_over = False
         """The last change makes this CE the master."""
+        self.ahead_in = 0
+        """The FE's term, if it is a later one in which the FE was found to lack our last changes;
+        0: it was not."""
         self.kept: deque[tuple[int, Message]] = deque(maxlen=KEPT)
         self._own_id = own_id
         self._wrong: dict[Table, set[int]] = {one: set() for one in TABLES}
@@ -146,7 +149,7 @@ class FeReplica:
         self.tables.forget()
         self._track()
         self.generation = self.read_at = 0
-        self.incarnation = 0
+        self.incarnation = self.ahead_in = 0
         self.complete = self.following = self.handed_over = False
         self.beacon_row = None
         self.kept.clear()

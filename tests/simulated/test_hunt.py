@@ -41,6 +41,13 @@ def test_what_was_found_once_stays_away(seed: int) -> None:
         assert events > 50
 
 
+def test_a_replica_that_is_ahead_of_the_fe_for_good_starts_over() -> None:
+    """docs/track-record.md: it waited for changes that a master without any to make never made."""
+    strikes = parse("stream ce1 293 250; hang fe2 264 400")
+    assert draw(3090188, load_topology(hunting.TOPOLOGY)).settings.mode == "hot+sync"
+    assert not hunting.hunt([3090188], strikes).failures
+
+
 @pytest.mark.parametrize("seed", [101534, 101815])
 def test_two_masters_without_synchronisation_do_not_share_a_picture(seed: int) -> None:
     """By design (docs/track-record.md); with it, and standby associations, they do."""

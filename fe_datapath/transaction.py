@@ -67,7 +67,14 @@ class Transaction:
         place = instance, name
         rows = self._many.get(place, set())
         touched = self._touched.get(place, {}).keys()
-        made = make(lambda indexes: rows.isdisjoint(indexes) and touched.isdisjoint(indexes))
+
+        def free(indexes: list[int]) -> bool:
+            # An empty one would be asked for each index all the same.
+            return not (rows and not rows.isdisjoint(indexes)) and not (
+                touched and not touched.isdisjoint(indexes)
+            )
+
+        made = make(free)
         if made is None:
             return False
         self._log.append(made)

@@ -158,12 +158,11 @@ class PathRun(_Run["PathData"]):
         stride = self._index_at + 4 + 2 * TLV_HEAD
         head = _TLV.pack(TlvType.PATH_DATA, stride) + head
         tail = _TLV.pack(TlvType.RESULT, 2 * TLV_HEAD) + _WORD.pack(code << 24)
-        at = self._index_at
-        columns = np.frombuffer(self.octets, np.uint8).reshape(-1, self.stride)
-        rows = np.empty((len(self), stride), np.uint8)
-        rows[:, :at] = np.frombuffer(head, np.uint8)
-        rows[:, at : at + 4] = columns[:, at : at + 4]
-        rows[:, at + 4 :] = np.frombuffer(tail, np.uint8)
+        at = self._index_at // 4
+        columns = np.frombuffer(self.octets, np.uint32).reshape(-1, self.stride // 4)
+        rows = np.empty((len(self), stride // 4), np.uint32)
+        rows[:] = np.frombuffer(head + bytes(4) + tail, np.uint32)
+        rows[:, at] = columns[:, at]
         return PathRun(rows.tobytes(), stride, self.depth)
 
 
@@ -200,7 +199,7 @@ def path_run(data: bytes, start: int, end: int) -> PathRun | None:
         or end - start < MIN_RUN * stride
     ):
         return None
-    constant = list(range(index_at))
+    constant = list(range(0, index_at, 4))
     content = stride - index_at - 4
     if content:
         if content <= TLV_HEAD:
@@ -210,7 +209,7 @@ def path_run(data: bytes, start: int, end: int) -> PathRun | None:
             return None
         if kind == TlvType.RESULT and length != 2 * TLV_HEAD:
             return None
-        constant += range(index_at + 4, index_at + 4 + TLV_HEAD)
+        constant.append(index_at + 4)
     octets = data[start:end]
     return PathRun(octets, stride, depth) if _alike(octets, stride, constant) else None
 
@@ -238,10 +237,12 @@ def ilv_run(data: bytes, start: int, end: int) -> IlvRun | None:
     if stride <= ILV_HEAD or stride % 4 or (end - start) % stride:
         return None
     octets = data[start:end]
-    return IlvRun(octets, stride) if _alike(octets, stride, [4, 5, 6, 7]) else None
+    return IlvRun(octets, stride) if _alike(octets, stride, [4]) else None
 
 
 def _alike(octets: bytes, stride: int, places: Sequence[int]) -> bool:
-    """Whether these places of all items are the same."""
-    count = len(octets) // stride
-    return all(octets[at::stride] == octets[at : at + 1] * count for at in places)
+    """Whether the words at these places of all items are the same. All are multiples of 4."""
+    import numpy as np
+
+    words = np.frombuffer(octets, np.uint32).reshape(-1, stride // 4)
+    return all(bool((words[:, at // 4] == words[0, at // 4]).all()) for at in places)

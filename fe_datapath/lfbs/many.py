@@ -7,7 +7,6 @@ the same tables, never another outcome.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import compress, repeat
@@ -129,8 +128,8 @@ class ManySet(Many):
     """New rows, and rows that keep their prefix."""
 
     columns: Columns
-    added: dict[bytes, int]
-    """Prefixes that were not there, with their rows."""
+    added: list[bytes]
+    """Prefixes that were not there."""
     there: NDArray[np.bool_]
     """Rows that were there."""
     before: NDArray[np.uint64]
@@ -162,10 +161,10 @@ class ManySet(Many):
         self.new = list(new)
         self.columns = columns
         indexes, keys, holders = self.indexes, columns.keys(), table.holders
+        adding, added_by = keys, indexes
         if min(indexes) > rows.top or rows.octets.keys().isdisjoint(indexes):
             self.old = [None] * len(new)
             self.there = np.zeros(len(new), np.bool_)
-            self.added = dict(zip(keys, indexes, strict=True))
         else:
             self.old = list(map(rows.octets.get, indexes))
             there = [old is not None for old in self.old]
@@ -173,19 +172,18 @@ class ManySet(Many):
             if any(holders.get(key) != index for key, index in compress(pairs, there)):
                 return None  # a row gets another prefix
             self.there = np.array(there, np.bool_)
-            self.added = dict(compress(pairs, [not known for known in there]))
-        count = len(new) - int(self.there.sum())
-        if len(self.added) != count or not holders.keys().isdisjoint(self.added):
+            fresh = [not known for known in there]
+            adding, added_by = list(compress(keys, fresh)), list(compress(indexes, fresh))
+        count = len(adding)
+        if len(rows) + count > TABLE_LIMIT or not table.hold(adding, added_by):
             return None
-        if len(rows) + count > TABLE_LIMIT:
-            return None
+        self.added = adding
         self.before = np.zeros(len(new), "u8")
         if count != len(new):
             known = [old for old in self.old if old is not None]
             self.before[self.there] = Columns(family, table_of(rows.type, known)).targets
         rows.octets.update(zip(indexes, new, strict=True))
         rows.top = max(rows.top, max(indexes))
-        holders.update(self.added)
         self._use(columns.targets, True)
         return self
 
@@ -197,7 +195,7 @@ class ManySet(Many):
                 del octets[index]
             else:
                 octets[index] = old
-        deque(map(self.table.holders.pop, self.added), maxlen=0)
+        self.table.let_go(self.added)
 
     def _use(self, targets: NDArray[np.uint64], forth: bool) -> None:
         leave, take = (self.before, targets) if forth else (targets, self.before)
@@ -235,6 +233,8 @@ class ManyGone(Many):
 
     columns: Columns
     keys: list[bytes]
+    held: int
+    """What the table's count was when the rows had gone."""
 
     @classmethod
     def of(
@@ -256,7 +256,8 @@ class ManyGone(Many):
             return None
         self.columns = Columns(table.family, table_of(rows.type, old))
         self.keys = self.columns.keys()
-        deque(map(table.holders.pop, self.keys), maxlen=0)
+        table.let_go(self.keys)
+        self.held = table.held
         for target, users in _groups(indexes, self.columns.targets):
             table.users[target].difference_update(users)
         return self
@@ -265,7 +266,7 @@ class ManyGone(Many):
         table = self.table
         rows = zip(self.indexes, self.old, strict=True)
         table.rows.octets.update((index, old) for index, old in rows if old is not None)
-        table.holders.update(zip(self.keys, self.indexes, strict=True))
+        table.hold(self.keys, self.indexes)
         for target, users in _groups(self.indexes, self.columns.targets):
             table.users.setdefault(target, set()).update(users)
 
@@ -275,7 +276,9 @@ class ManyGone(Many):
         columns, holders = self.columns, self.table.holders
         gone = np.ones(len(self.keys), np.bool_)
         where: slice | NDArray[np.bool_] = slice(None)
-        if not holders.keys().isdisjoint(self.keys):  # another row has the prefix now
+        if self.held != self.table.held and not holders.keys().isdisjoint(
+            self.keys
+        ):  # another row has the prefix now
             where = gone = np.array([key not in holders for key in self.keys], np.bool_)
         if gone.any():
             change = DelRoutes(columns.prefixes[where], columns.lengths[where])

@@ -4,7 +4,10 @@ over groups where a row has its ECMPFlag.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import operator
+from collections import deque
+from collections.abc import Collection, Iterable
+from itertools import compress
 from typing import Any
 
 from fe_datapath.datapath import DelRoute, DelRoutes, SetRoute, SetRoutes
@@ -51,6 +54,8 @@ class Prefixes(Instance):
         self.values[self.table] = self._no_rows()
         self.holders: dict[bytes, int] = {}
         """Prefix (`Family.key_of`) -> its row."""
+        self.held = 0
+        """Counts up whenever prefixes come into `holders`."""
         self.users: dict[int, set[int]] = {}
         """The datapath's identifier of a next hop or group -> rows that point to it."""
 
@@ -123,6 +128,22 @@ class Prefixes(Instance):
                 del self.holders[before]
             if after is not None:
                 self.holders[after] = index
+                self.held += 1
+
+    def hold(self, keys: list[bytes], indexes: list[int]) -> bool:
+        """These rows hold these prefixes; False, and nothing has changed, if another row holds
+        one of them, or two of these do. One look at each: a table is larger than any cache."""
+        holders, before = self.holders, len(self.holders)
+        found = list(map(holders.setdefault, keys, indexes))
+        self.held += 1
+        if len(holders) == before + len(keys):
+            return True
+        own = map(operator.eq, found, indexes)
+        self.let_go(dict.fromkeys(compress(keys, own)))
+        return False
+
+    def let_go(self, keys: Iterable[bytes]) -> None:
+        deque(map(self.holders.pop, keys), maxlen=0)
 
     def complete(self, changes: Changes) -> tuple[int, ProtocolError] | None:
         """A next hop may have come and gone within one Config."""

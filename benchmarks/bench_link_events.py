@@ -30,10 +30,11 @@ from typing import Any
 from fe_datapath.config import FeConfig
 from fe_datapath.linux import messages
 from fe_datapath.linux.netlink import NetlinkSocket
-from fe_datapath.main import read_config, start_fe
+from fe_datapath.main import start_fe
 from forces.channels import CHANNEL_OF, Channel
 from forces.events import LossCause
 from forces.header import Ack, Header, MessageType
+from forces.io.configured import read_config
 from forces.io.journal import read_journal
 from forces.io.select_tml import make_tml
 from forces.io.tml import TmlConfig
@@ -262,7 +263,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.fe is not None:
         config, stamps = arguments.fe
-        asyncio.run(run_fe(read_config(config), Path(stamps)))
+        asyncio.run(run_fe(read_config(config, FeConfig), Path(stamps)))
         return 0
     if os.geteuid() != 0:
         print("bench_link_events: needs root", file=sys.stderr)

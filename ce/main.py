@@ -3,26 +3,22 @@ nothing (the lab's fork server imports it once for all CEs)."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-
-from pydantic import TypeAdapter, ValidationError
 
 from ce.config import CeConfig, Peer
 from ce.controller import Controller
 from ce.taps import Taps
 from forces.effects import FollowPort, InjectPacket
 from forces.io.api import serve_api
+from forces.io.configured import run_configured
 from forces.io.driver import Driver
 from forces.io.guard import Guard
 from forces.io.journal import JournalWriter
-from forces.io.process import run_core
+from forces.io.process import EXIT_USAGE, run_core
 from forces.io.select_tml import TmlUnavailable, make_guard, make_tml
 from forces.io.tml import TmlConfig
-
-EXIT_USAGE = 2
 
 
 async def start_ce(config: CeConfig, closing: AsyncExitStack, guard: Guard | None = None) -> Driver:
@@ -83,32 +79,8 @@ def run_ce(config: CeConfig) -> int:
     return run_core(start)
 
 
-def read_config(path: str) -> CeConfig:
-    """OSError or ValueError, with one line."""
-    with open(path, encoding="utf-8") as file:
-        try:
-            mapping = json.load(file)
-        except ValueError as error:
-            raise ValueError(f"{path}: not JSON: {error}") from None
-    try:
-        return TypeAdapter(CeConfig).validate_python(mapping)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{path}: {where}: {first['msg']}") from None
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if len(arguments) != 1:
-        print("usage: python -m ce.main CONFIG.json", file=sys.stderr)
-        return EXIT_USAGE
-    try:
-        config = read_config(arguments[0])
-    except (OSError, ValueError) as error:
-        print(f"ceha ce: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    return run_ce(config)
+    return run_configured("ce.main", CeConfig, run_ce, argv)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,10 @@ transport; importing does nothing (the lab's fork server imports it once for all
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import numpy  # noqa: F401  # now, and not in the middle of the first large table
-from pydantic import TypeAdapter, ValidationError
 
 from fe_datapath.config import FeConfig
 from fe_datapath.datapath import PortState
@@ -19,9 +16,10 @@ from fe_datapath.linux.datapath import LinuxDatapath
 from forces.effects import FollowPort, InjectPacket
 from forces.events import Event, LinkChanged, PacketPunted
 from forces.io.api import serve_api
+from forces.io.configured import run_configured
 from forces.io.driver import Driver
 from forces.io.journal import JournalWriter
-from forces.io.process import EXIT_USAGE, run_core
+from forces.io.process import run_core
 from forces.io.select_tml import make_tml
 from forces.io.tml import TmlConfig
 from forces.model import ModelError
@@ -120,32 +118,8 @@ def run_fe(config: FeConfig) -> int:
     return run_core(start)
 
 
-def read_config(path: str) -> FeConfig:
-    """OSError or ValueError, with one line."""
-    with open(path, encoding="utf-8") as file:
-        try:
-            mapping = json.load(file)
-        except ValueError as error:
-            raise ValueError(f"{path}: not JSON: {error}") from None
-    try:
-        return TypeAdapter(FeConfig).validate_python(mapping)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise ValueError(f"{path}: {where}: {first['msg']}") from None
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if len(arguments) != 1:
-        print("usage: python -m fe_datapath.main CONFIG.json", file=sys.stderr)
-        return EXIT_USAGE
-    try:
-        config = read_config(arguments[0])
-    except (OSError, ValueError) as error:
-        print(f"ceha fe: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    return run_fe(config)
+    return run_configured("fe_datapath.main", FeConfig, run_fe, argv)
 
 
 if __name__ == "__main__":

@@ -13,16 +13,18 @@ from typing import Any, Literal
 
 import pytest
 
+from ce.config import CeConfig
 from ce.controller import Controller
 from ce.fe_tables import Table
 from ce.lfbs import row
-from ce.main import main, other_ces, read_config
+from ce.main import main, other_ces
 from fe_datapath.config import CePeer, FeConfig, PortConfig
 from fe_datapath.datapath import PortState
 from fe_datapath.element import ForwardingElement
 from fe_datapath.fake import FakeDatapath
 from fe_datapath.lfbs.family import IPV4
 from forces.events import LinkChanged
+from forces.io.configured import read_config
 from forces.io.driver import Driver
 from forces.io.journal import JournalWriter, read_journal
 from forces.io.tml import TmlConfig
@@ -226,7 +228,7 @@ def test_a_planned_switch_hands_every_fe_over(ha_mode: Literal[1, 2], tmp_path: 
 def test_a_configuration_file_is_read_back_as_it_was(tmp_path: Path) -> None:
     file = tmp_path / "ce1.json"
     file.write_text(json.dumps(asdict(diamond())))
-    assert read_config(str(file)) == diamond()
+    assert read_config(str(file), CeConfig) == diamond()
 
 
 @pytest.mark.parametrize(

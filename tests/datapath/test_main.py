@@ -54,7 +54,7 @@ def test_a_wrong_configuration_is_one_clear_line_and_exit_2(
     path = written(tmp_path, text)
     assert main([path]) == 2
     (said,) = capsys.readouterr().err.splitlines()
-    assert said.startswith(f"ceha fe: {path}: {line}")
+    assert said.startswith(f"fe_datapath.main: {path}: {line}")
 
 
 def test_no_or_an_unreadable_configuration_too(capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,7 +62,7 @@ def test_no_or_an_unreadable_configuration_too(capsys: pytest.CaptureFixture[str
     assert main(["/nonexistent.json"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "usage: python -m fe_datapath.main CONFIG.json",
-        "ceha fe: [Errno 2] No such file or directory: '/nonexistent.json'",
+        "fe_datapath.main: [Errno 2] No such file or directory: '/nonexistent.json'",
     ]
 
 

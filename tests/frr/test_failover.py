@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from lab.backend import CellSettings, LabError
 from lab.frr.configuration import check_possible
-from tests.lab.sandboxed import ROOT, skip_unless_possible
+from tests.lab.sandboxed import skip_unless_possible, trials_of
 
 SCENARIO = """\
 question: Does the FRR baseline come back, and is it seen by all instruments?
@@ -30,8 +26,6 @@ cells:
   - {name: link-cut, fault: link-cut}
 """
 RUN_BUDGET_S = 240
-FINISHED = (0, 1, 3)
-"""All trials ran; what they say on a busy machine (invalid, violated) is not for a test."""
 
 
 @pytest.mark.lab
@@ -41,20 +35,7 @@ def test_a_killed_ospfd_is_started_again_and_a_cut_is_routed_around(tmp_path: Pa
         check_possible(CellSettings(mode="none", system="frr"))
     except LabError as error:
         pytest.skip(str(error))
-    scenario = tmp_path / "frr.yaml"
-    scenario.write_text(SCENARIO)
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments", "run", str(scenario)],
-        cwd=ROOT,
-        env={**os.environ, "CEHA_RUNS": str(tmp_path / "runs"), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=RUN_BUDGET_S,
-        check=False,
-    )
-    assert done.returncode in FINISHED, done.stderr
-    results = json.loads((tmp_path / "runs" / "latest" / "results.json").read_text())
-    trials = results["trials"]
+    trials = trials_of(SCENARIO, tmp_path, RUN_BUDGET_S)
     assert {trial["cell"] for trial in trials} == {"ospfd", "link-cut"}
     for trial in trials:
         if trial["verdict"] == "invalid":

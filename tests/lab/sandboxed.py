@@ -18,6 +18,8 @@ from lab.emulated import sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 60
+FINISHED = (0, 1, 3)
+"""Exit codes of a run that has made all its trials."""
 
 
 def skip_unless_possible() -> None:
@@ -25,6 +27,26 @@ def skip_unless_possible() -> None:
         sandbox.check_possible()
     except LabError as error:
         pytest.skip(str(error))
+
+
+def trials_of(scenario: str, tmp_path: Path, budget_s: float) -> list[dict[str, Any]]:
+    """Of a whole `ceha run`: the trials in its results.json. What they came to on a busy machine
+    (invalid, violated) is the caller's to judge."""
+    file = tmp_path / "scenario.yaml"
+    file.write_text(scenario)
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments", "run", str(file)],
+        cwd=ROOT,
+        env={**os.environ, "CEHA_RUNS": str(tmp_path / "runs"), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=budget_s,
+        check=False,
+    )
+    assert done.returncode in FINISHED, done.stderr
+    results = json.loads((tmp_path / "runs" / "latest" / "results.json").read_text())
+    trials: list[dict[str, Any]] = results["trials"]
+    return trials
 
 
 def in_sandbox(target: str, **arguments: Any) -> Any:

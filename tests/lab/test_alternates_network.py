@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab.backend import CellSettings, FaultSpec, LabError
+from lab.backend import CellSettings, FaultSpec
 from lab.emulated import sandbox
 from lab.emulated.lab import EmulatedLab
+from tests.lab.sandboxed import skip_unless_possible
 from topologies.loader import load_topology
 
 pytestmark = pytest.mark.lab
@@ -24,10 +25,7 @@ NO_CE = (
 
 
 def test_a_cut_is_repaired_both_ways_while_no_ce_is_alive(tmp_path: Path) -> None:
-    try:
-        sandbox.check_possible()
-    except LabError as error:
-        pytest.skip(str(error))
+    skip_unless_possible()
 
     def entry() -> int:
         lab = EmulatedLab(load_topology("protected"), tmp_path, False)

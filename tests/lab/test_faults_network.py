@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from lab.backend import FaultFailed, FaultSpec, LabError
+from lab.backend import FaultFailed, FaultSpec
 from lab.emulated import sandbox
 from lab.emulated.faults_process import thread_states
 from lab.emulated.faults_schedule import Strikes, UndoJournal, heal_outstanding
 from lab.emulated.forkserver import ForkServer, Proc
 from lab.emulated.journals import Journals
 from lab.emulated.network import Network
+from tests.lab.sandboxed import skip_unless_possible
 from topologies.loader import load_topology
 
 pytestmark = pytest.mark.lab
@@ -90,10 +91,7 @@ class SleepingBench:
 
 def in_the_lab(folder: Path, check: Callable[[SleepingBench], None]) -> None:
     """Run `check` in a sandbox; its traceback is on stderr where it fails."""
-    try:
-        sandbox.check_possible()
-    except LabError as error:
-        pytest.skip(str(error))
+    skip_unless_possible()
 
     def entry() -> int:
         bench = SleepingBench(folder)

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lab.backend import CellSettings, FaultSpec, LabError
+from lab.backend import CellSettings, FaultSpec
 from lab.emulated import sandbox
 from lab.emulated.lab import EmulatedLab
+from tests.lab.sandboxed import skip_unless_possible
 from topologies.loader import load_topology
 
 pytestmark = pytest.mark.lab
@@ -31,10 +32,7 @@ SLACK_MS = 300
 
 @pytest.fixture
 def in_the_lab(tmp_path: Path) -> Callable[[Callable[[EmulatedLab, Path], None]], None]:
-    try:
-        sandbox.check_possible()
-    except LabError as error:
-        pytest.skip(str(error))
+    skip_unless_possible()
 
     def run(check: Callable[[EmulatedLab, Path], None]) -> None:
         def entry() -> int:

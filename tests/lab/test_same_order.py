@@ -16,11 +16,12 @@ from experiments.measures.records import Limits, Trial, read_trial
 from experiments.measures.verdict import measure_trial
 from experiments.plan import Plan, make_plan
 from experiments.scenario import load_scenario
-from lab.backend import Lab, LabError
+from lab.backend import Lab
 from lab.emulated import sandbox
 from lab.emulated.lab import EmulatedLab
 from lab.simulated.lab import SimulatedLab
 from tests.experiments.silent import Silent
+from tests.lab.sandboxed import skip_unless_possible
 from topologies.loader import load_topology
 from topologies.model import Topology
 
@@ -80,10 +81,7 @@ def stories(folder: Path, plan: Plan) -> dict[str, dict[str, list[str]]]:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, dict]:
-    try:
-        sandbox.check_possible()
-    except LabError as error:
-        pytest.skip(str(error))
+    skip_unless_possible()
     topology = load_topology(load_scenario(SCENARIO).content.topology)
     plan = plan_of(topology)
     place = tmp_path_factory.mktemp("order")

@@ -14,10 +14,10 @@ from experiments.measures.records import Limits, read_trial
 from experiments.measures.verdict import measure_trial
 from experiments.plan import make_plan
 from experiments.scenario import load_scenario
-from lab.backend import LabError
 from lab.emulated import sandbox
 from lab.emulated.lab import EmulatedLab
 from tests.experiments.silent import Silent
+from tests.lab.sandboxed import skip_unless_possible
 from topologies.loader import load_topology
 
 pytestmark = pytest.mark.lab
@@ -29,10 +29,7 @@ TRIALS = 1
 def test_each_kernel_gets_what_was_acknowledged_and_perhaps_the_change_under_way(
     tmp_path: Path,
 ) -> None:
-    try:
-        sandbox.check_possible()
-    except LabError as error:
-        pytest.skip(str(error))
+    skip_unless_possible()
     scenario = load_scenario("stream")
     topology = load_topology(scenario.content.topology)
     cells = [replace(cell, trials=TRIALS) for cell in scenario.cells]

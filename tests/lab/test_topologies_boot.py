@@ -10,6 +10,7 @@ import pytest
 from lab.backend import CellSettings, LabError, Mode
 from lab.emulated import sandbox
 from lab.emulated.lab import EmulatedLab
+from tests.lab.sandboxed import skip_unless_possible
 from topologies.loader import available, load_topology
 
 pytestmark = pytest.mark.lab
@@ -26,10 +27,7 @@ PATIENT = {
 
 @pytest.mark.parametrize("name", available())
 def test_every_mode_comes_up(name: str, tmp_path: Path) -> None:
-    try:
-        sandbox.check_possible()
-    except LabError as error:
-        pytest.skip(str(error))
+    skip_unless_possible()
     topology = load_topology(name)
 
     def entry() -> int:

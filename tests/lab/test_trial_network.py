@@ -17,6 +17,7 @@ import pytest
 from lab.backend import CellSettings, FaultFailed, FaultSpec, LabError, TrialRecords
 from lab.emulated import sandbox
 from lab.emulated.lab import EmulatedLab
+from tests.lab.sandboxed import skip_unless_possible
 from topologies.loader import load_topology
 
 pytestmark = pytest.mark.lab
@@ -33,10 +34,7 @@ def in_the_lab(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Callable[[EmulatedLab, Path], None]], None]:
     """Run a check with a booted lab in a sandbox; a traceback is on stderr where it fails."""
-    try:
-        sandbox.check_possible()
-    except LabError as error:
-        pytest.skip(str(error))
+    skip_unless_possible()
     puppets = {"fe": "tests.lab.puppets:run_fe", "ce": "tests.lab.puppets:run_ce"}
     monkeypatch.setattr("lab.emulated.nodes.TARGETS", puppets)
 

@@ -150,10 +150,8 @@ class Feed:
         before = replica.generation
         if until < before:
             raise ProtocolError(ResultCode.NOT_FOUND, "the FE is behind the replica")
+        self._compare_last(state)
         for entry in state.entries:
-            ours = replica.kept[-1] if replica.kept else (0, None)
-            if entry.generation == ours[0] and entry.message != ours[1]:
-                raise ProtocolError(ResultCode.NOT_FOUND, "the FE got another change")
             if entry.generation <= replica.generation:
                 continue
             if entry.generation != replica.generation + 1:
@@ -161,8 +159,22 @@ class Feed:
             if not entry.exact:
                 raise ProtocolError(ResultCode.NOT_FOUND, "a change that was not carried out whole")
             replica.apply(entry.generation, entry.message)
+            replica.last_term = entry.term
         if before == replica.generation < until:
             raise ProtocolError(ResultCode.NOT_FOUND, "the journal's tail is gone")
+
+    def _compare_last(self, state: State) -> None:
+        """The replica's last change has to be the FE's, in generation and term: the old master may
+        have sent it one that the FE never got (docs/ce-ce-sync.md, rule 5)."""
+        replica = self._replica
+        if not replica.kept or replica.kept[-1][0] != replica.generation:
+            return  # it was read from the FE
+        generation, message = replica.kept[-1]
+        theirs = next((e for e in state.entries if e.generation == generation), None)
+        if theirs is None:
+            raise ProtocolError(ResultCode.NOT_FOUND, "the journal does not reach back")
+        if theirs.message != message or replica.last_term not in (0, theirs.term):
+            raise ProtocolError(ResultCode.NOT_FOUND, "the FE got another change")
 
     def _put(self, asked: Range, message: Message) -> None:
         which, first, last = asked

@@ -61,6 +61,8 @@ class FrPeer:
         self.replicates = False
         self.followed: dict[int, int] = {}
         """FE -> generation up to which its replica has acknowledged."""
+        self._served: dict[int, int] = {}
+        """FE -> how often its replica has been served."""
         self._config = config
         self._out = out
         self._setup = 0
@@ -170,6 +172,12 @@ class FrPeer:
 
     # To its replicas
 
+    def serves(self, fe: int, generation: int) -> None:
+        """Its replica has asked for what follows this generation. Answers to what was sent to it
+        before say nothing any more (docs/ce-ce-sync.md, rule 7)."""
+        self._served[fe] = self._served.get(fe, 0) + 1
+        self.followed[fe] = generation
+
     def queue(self, fe: int, incarnation: int, term: int, generation: int, octets: bytes) -> None:
         change = component(LFB, "Changes", fe)
         value = {
@@ -207,15 +215,17 @@ class FrPeer:
             done(self, {}, set(last), now)
             return
         self._unanswered += 1
+        served = {fe: self._served.get(fe, 0) for fe in last}
 
         def answered(answer: Answer, when: int) -> None:
             self._unanswered = max(0, self._unanswered - 1)
+            now_meant = {fe for fe, count in served.items() if count == self._served.get(fe, 0)}
             if answer.message is None:
-                done(self, {}, set(last), when)
+                done(self, {}, now_meant, when)
                 return
             failed = {ids[1] for (_, _, ids) in all_failures(answer.message) if len(ids) > 1}
-            acked = {fe: at for fe, at in last.items() if fe not in failed}
-            done(self, acked, failed & last.keys(), when)
+            acked = {fe: last[fe] for fe in now_meant - failed}
+            done(self, acked, failed & now_meant, when)
 
         lfbs = tuple(select for _, _, select, _ in batch)
         self.exchange.config(lfbs, now, answered, Ack.ALWAYS_ACK, timeout_ns=ANSWER_NS)

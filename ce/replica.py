@@ -122,6 +122,8 @@ class FeReplica:
         """`tables` are the FE's at this generation. Never true while this CE is its master."""
         self.following = False
         """The FE's master sends each change."""
+        self.asked = False
+        """It was asked to, and has sent nothing since that could be taken."""
         self.beacon_row: bytes | None = None
         self.handed_over = False
         """The last change makes this CE the master."""
@@ -129,6 +131,8 @@ class FeReplica:
         """The FE's term, if it is a later one in which the FE was found to lack our last changes;
         0: it was not."""
         self.kept: deque[tuple[int, Message]] = deque(maxlen=KEPT)
+        self.last_term = 0
+        """In which the last kept one was sent; 0: not known."""
         self._own_id = own_id
         self._wrong: dict[Table, set[int]] = {one: set() for one in TABLES}
         """Rows that the FE has, and that are not intended as they are."""
@@ -150,9 +154,18 @@ class FeReplica:
         self._track()
         self.generation = self.read_at = 0
         self.incarnation = self.ahead_in = 0
-        self.complete = self.following = self.handed_over = False
+        self.complete = self.following = self.asked = self.handed_over = False
         self.beacon_row = None
+        self.last_term = 0
         self.kept.clear()
+
+    def follows(self) -> None:
+        """The master sends what comes next."""
+        self.following, self.asked = True, False
+
+    def refuses(self) -> None:
+        """What the master sent does not fit: it sends nothing more until it is asked anew."""
+        self.following = self.asked = False
 
     def is_at(self, incarnation: int, generation: int) -> None:
         """`tables` are the FE's."""
@@ -165,6 +178,7 @@ class FeReplica:
         self.is_at(incarnation, last[0])
         self.term = term
         self.kept.append(last)
+        self.last_term = term
         self._track()
         self.intention_changed()
 
@@ -176,7 +190,7 @@ class FeReplica:
 
     def leave_to_master(self) -> None:
         """This CE is the master: the tables are in its hands."""
-        self.complete = self.following = self.handed_over = self._tracked = False
+        self.complete = self.following = self.asked = self.handed_over = self._tracked = False
         self._comparing = None
         self.kept.clear()
 

@@ -155,7 +155,7 @@ class Replication:
                 self._ask_fes(peer, now)
         for fe, session in self._sessions.items():
             if session.role is Role.BACKUP and session.master == peer.id:
-                self.replicas[fe].following = False
+                self.replicas[fe].refuses()
                 self._feed_later(fe, now)
         self._dial_later(peer, now)
 
@@ -266,11 +266,11 @@ class Replication:
         missing = log.since(generation) if incarnation == log.incarnation else None
         if missing is None or log.head is None:
             return
+        peer.serves(fe, generation)
         for number, change in missing:
             self._queue(peer, log, fe, number, encode(change))
         if not missing:
             self._queue(peer, log, fe, log.head, b"")  # nothing is missing: it follows
-        peer.followed[fe] = generation
 
     def _acknowledged(
         self, peer: FrPeer, acked: dict[int, int], failed: set[int], now: int
@@ -323,17 +323,19 @@ class Replication:
             replica.reset()
             self._feed_later(fe, now)
             return ResultCode.SUCCESS
-        if not replica.complete or incarnation != replica.incarnation:
-            return ResultCode.NOT_FOUND
-        if term > replica.term:
-            # Our last change may be one of the old master's that the FE never got: a generation
-            # does not name a change. The FE is asked first (docs/ce-ce-sync.md, rule 5).
-            replica.following = False
+        if not replica.complete or incarnation != replica.incarnation or term > replica.term:
+            # Of a higher term: our last change may be one of the old master's that the FE never
+            # got, a generation does not name a change. The FE is asked first (docs/ce-ce-sync.md,
+            # rule 5).
+            replica.refuses()
             self._feed(fe, now)
             return ResultCode.NOT_FOUND
+        if not replica.following and not replica.asked:
+            return ResultCode.NOT_FOUND  # it may fit, but is the last one that comes (rule 6)
         if octets and generation == replica.generation + 1:
             try:
                 replica.apply(generation, decode(octets))
+                replica.last_term = term
                 if replica.handed_over:
                     session.journal("prepared", generation=generation)
             except ProtocolError as error:
@@ -342,12 +344,12 @@ class Replication:
                 self._feed_later(fe, now)
                 return error.code
         elif generation > replica.generation:
-            replica.following = False
+            replica.following = False  # but if we have asked, what we asked for is still to come
             self._feed(fe, now)
             return ResultCode.NOT_FOUND
         replica.term = term
         if not replica.following:
-            replica.following = True
+            replica.follows()
             session.journal("follows", generation=replica.generation)
         return ResultCode.SUCCESS
 
@@ -362,7 +364,7 @@ class Replication:
 
     def backup(self, session: FeSession, now: int) -> None:
         """This CE is no master of this FE: see that its replica is in step."""
-        self.replicas[session.fe].following = False
+        self.replicas[session.fe].refuses()
         self._seen.pop(session.fe, None)
         self._feed(session.fe, now)
 
@@ -374,7 +376,7 @@ class Replication:
             return
         if replica.generation < before[0] or generation < before[1]:
             session.journal("replica_late", generation=generation, replica=replica.generation)
-            replica.following = False
+            replica.refuses()
             self._feed(fe, now)
 
     def forget(self, fe: int) -> None:
@@ -404,6 +406,7 @@ class Replication:
             return  # meanwhile
         master = self.peers.get(session.master or 0)
         if master is not None and master.is_element:
+            replica.asked = True
             master.want(fe, replica.incarnation, replica.generation, now)
 
     def _feed_later(self, fe: int, now: int) -> None:

@@ -44,7 +44,7 @@ class SyncTakeover(Takeover):
 
     def start(self, now: int) -> None:
         replica = self._replica
-        handed_over = replica.handed_over
+        handed_over = replica.handed_over and replica.following
         self._trusted = replica.incarnation, replica.generation
         self._read_at = replica.read_at
         self._confirm(now)

@@ -580,10 +580,12 @@ end:	do
 		complete[c] && !unverified[c] && !following[c] && query[c] == NOTHING && !wanted[c] &&
 		CAN_SERVE(OTHER(c), rlen[c]) && rterm[c] == rterm[OTHER(c)] ->
 		wanted[c] = true; to_the_peer(c, WANTS, rterm[c], rlen[c], 0, 0) }
+#ifndef NO_FOLLOWER_CHECK
 	/* a timer: a replica that believes to follow falls behind */
 	:: atomic { alive[c] && session[c] && link[c] && role[c] == BACKUP && following[c] &&
 		!followed[OTHER(c)] && rlen[c] != fe_gen && empty(fr[0]) && empty(fr[1]) ->
 		following[c] = false; unverified[c] = true }
+#endif
 	/* a master makes a change */
 	:: atomic { alive[c] && role[c] == MASTER && phase[c] == READY && known[c] && held[c] == 0 &&
 		next <= CHANGES && nfull(to_fe[c]) ->

@@ -37,26 +37,37 @@ def kernel_rows(dump: Dump) -> list[str]:
     """Of a kernel, the beacon left out; of a group the next hop in use first, and then the one
     that stands by."""
     routes = dump.routes[dump.routes["dst"] & BEACON_MASK != BEACON_NETWORK]
-    ways, of = np.unique(
-        routes[["kind", "table", "oif", "gateway", "nexthop"]], return_inverse=True
-    )
-    texts = [_way(dump, *way) for way in ways.tolist()]
+    first, of = _distinct(routes, "kind", "table", "oif", "gateway", "nexthop")
+    texts = [_way(dump, route) for route in routes[first]]
     return _rows(routes["dst"], routes["length"], [texts[one] for one in of.tolist()])
 
 
-def _way(dump: Dump, kind: int, table: int, oif: int, gateway: int, nexthop: int) -> str:
+def _distinct(rows: np.ndarray, *names: str) -> tuple[np.ndarray, np.ndarray]:
+    """The first row with each combination of these columns, and for each row which one it has."""
+    which = np.zeros(len(rows), np.int64)
+    first = np.zeros(min(1, len(rows)), np.int64)
+    for name in names:  # one column after the other: numpy sorts numbers faster than structures
+        values, column = np.unique(rows[name], return_inverse=True)
+        if len(values) > 1:
+            both = which * len(values) + column
+            _, first, which = np.unique(both, return_index=True, return_inverse=True)
+    return first, which
+
+
+def _way(dump: Dump, route: np.void) -> str:
     # with nexthop_compat_mode=0 a route over a nexthop object names nothing but its id
-    via = dump.nexthops.get(nexthop)
+    via = dump.nexthops.get(int(route["nexthop"]))
     if via is None:
-        via = Nexthop(oif, gateway.to_bytes(4, "big") if gateway else b"", ())
+        gateway = int(route["gateway"])
+        via = Nexthop(int(route["oif"]), gateway.to_bytes(4, "big") if gateway else b"", ())
     members = sorted(via.members, key=lambda member: -member[1])
     over = [dump.nexthops.get(member) for member, _weight in members] if members else [via]
     hops = [
         f"{dump.interfaces.get(each.oif, '?')} {_address(each.gateway)}" if each else "? ?"
         for each in over
     ]
-    odd = [f"table {table}"] if table != _MAIN_TABLE else []
-    odd += [f"type {kind}"] if kind != _UNICAST else []
+    odd = [f"table {route['table']}"] if route["table"] != _MAIN_TABLE else []
+    odd += [f"type {route['kind']}"] if route["kind"] != _UNICAST else []
     return " ".join((*hops, *odd))
 
 
@@ -76,9 +87,9 @@ def committed_rows(fe: str, table: Mapping[str, Any]) -> list[str]:
         for index, selectors in table["groups"].items()
     }
     rows = np.frombuffer(base64.b64decode(table["prefixes"]), PREFIX_ROW)
-    selectors, of = np.unique(rows[["ecmp", "selector"]], return_inverse=True)
+    first, of = _distinct(rows, "ecmp", "selector")
     texts = [
-        (groups if ecmp else ways).get(selector, "? ?") for ecmp, selector in selectors.tolist()
+        (groups if row["ecmp"] else ways).get(int(row["selector"]), "? ?") for row in rows[first]
     ]
     return _rows(rows["dst"], rows["length"], [texts[one] for one in of.tolist()])
 
@@ -100,7 +111,7 @@ def comparison(
     lost: list[str] = []
     if committed is not None:
         has, wanted = Counter(held), Counter(committed)
-        if has != wanted:
+        if dict(has) != dict(wanted):  # Counter's own comparison goes row by row
             stray, lost = sorted((has - wanted).elements()), sorted((wanted - has).elements())
     known = committed is not None
     return {

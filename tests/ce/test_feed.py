@@ -53,8 +53,8 @@ def test_small_changes_after_a_long_one_are_read_many_at_a_time(
     head = 1000
 
     def state(entries: int) -> State:
-        first = replica.generation + 1
-        found = [Entry(n, 1, True, CHANGE) for n in range(first, first + entries)]
+        own = replica.generation  # what the replica has last is asked for too
+        found = [Entry(n, 1, True, CHANGE) for n in range(own, own + entries + 1)]
         return State(Position(7, 1, head, 1, 0, 0, 0), found, too_long=not entries)
 
     answers = iter([0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 64])

@@ -78,7 +78,7 @@ def test_a_config_of_a_backup_is_no_generation() -> None:
     assert position(made)["Generation"] == 0
 
 
-def test_a_config_under_way_is_pending_and_no_generation_before_the_kernel_has_it() -> None:
+def test_rule_1_a_config_under_way_is_pending_and_no_generation_before_the_kernel_has_it() -> None:
     made = associated()
     made.hold = True
     made.config(set_hop(1, hop()))
@@ -116,7 +116,7 @@ def comes_back_while_the_kernel_works() -> Rig:
     return made
 
 
-def test_a_change_of_an_earlier_term_that_ends_late_keeps_its_term_in_the_journal() -> None:
+def test_rule_2_a_change_of_an_earlier_term_that_ends_late_keeps_its_term_in_the_journal() -> None:
     made = associated()
     made.hold = True
     made.config(set_hop(1, hop()))
@@ -129,14 +129,16 @@ def test_a_change_of_an_earlier_term_that_ends_late_keeps_its_term_in_the_journa
     assert position(made, CE2)["Term"] == 2
 
 
-def test_a_master_that_came_back_is_not_told_a_correlator_of_its_earlier_association() -> None:
+def test_rule_4_a_master_that_came_back_is_not_told_a_correlator_of_its_earlier_association() -> (
+    None
+):
     made = comes_back_while_the_kernel_works()
     made.release()
     at = position(made, CE1)
     assert (at["Term"], at["Generation"], at["CEID"], at["Correlator"]) == (2, 1, CE1, 0)
 
 
-def test_a_new_masters_query_waits_for_what_the_last_one_began_and_no_other_does() -> None:
+def test_rule_5_a_new_masters_query_waits_for_what_the_last_one_began_and_no_other_does() -> None:
     made = associated()
     made.config(set_hop(1, hop()))
     made.hold = True
@@ -165,7 +167,7 @@ def test_a_query_that_waits_is_not_answered_to_a_later_association() -> None:
     assert made.sent(made.log[start:], MessageType.QUERY_RESPONSE) == []
 
 
-def test_what_waited_in_an_earlier_association_of_the_same_ce_is_fenced() -> None:
+def test_rule_3_what_waited_in_an_earlier_association_of_the_same_ce_is_fenced() -> None:
     made = comes_back_while_the_kernel_works()
     start = len(made.log)
     made.release()
@@ -173,7 +175,7 @@ def test_what_waited_in_an_earlier_association_of_the_same_ce_is_fenced() -> Non
     assert [entry["ce"] for entry in made.journal(made.log[start:], "fenced")] == ["ce1"]
 
 
-def test_an_answer_never_goes_to_a_later_association_of_the_same_ce() -> None:
+def test_rule_3_an_answer_never_goes_to_a_later_association_of_the_same_ce() -> None:
     made = comes_back_while_the_kernel_works()
     start = len(made.log)
     made.release()
@@ -281,7 +283,7 @@ def test_the_question_pokes_the_master_and_says_how_long_it_was_silent() -> None
     assert made.sent(made.log[start:], MessageType.HEARTBEAT, CE1)
 
 
-def test_a_claim_alone_never_moves_the_fe() -> None:
+def test_rule_6_a_claim_alone_never_moves_the_fe() -> None:
     made = associated(fe_heartbeat_ms=20, cehdi_ms=100)
     for _ in range(30):
         made.advance(10)

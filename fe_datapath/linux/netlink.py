@@ -19,6 +19,7 @@ from typing import TypeVar
 from fe_datapath.linux.messages import Flag, MessageType
 
 T = TypeVar("T")
+Octets = bytes | memoryview
 
 RECEIVE_BUFFER = 8 << 20
 """Octets: room for an error answer to every message of many batches."""
@@ -122,18 +123,23 @@ class NetlinkSocket:
             raise KernelRefused(refusal)
 
     def dump(
-        self, message: bytes, take: Callable[[bytes, int], bool] | None = None
+        self,
+        message: bytes,
+        take: Callable[[Octets, int], bool] | None = None,
+        place: Callable[[], memoryview] | None = None,
     ) -> Iterator[tuple[bytes, int, int]]:
         """Send a dump request; yields (datagram, offset of a message, its end). To be read to
         the end. `take` is offered every datagram with the sequence number of the request, and
-        says whether it has dealt with all of it."""
+        says whether it has dealt with all of it. `place`: where the next one is to be received,
+        `DATAGRAM` octets at least."""
         wanted = HEADER.unpack_from(message)[3]
         self.socket.send(message)
         interrupted = False
         while True:
-            datagram = self._receive()
-            if take is not None and take(datagram, wanted):
+            given = self._receive(place)
+            if take is not None and take(given, wanted):
                 continue
+            datagram = bytes(given)
             offset, size = 0, len(datagram)
             while offset < size:
                 length, kind, flags, sequence, _ = HEADER.unpack_from(datagram, offset)
@@ -153,9 +159,12 @@ class NetlinkSocket:
     def close(self) -> None:
         self.socket.close()
 
-    def _receive(self) -> bytes:
+    def _receive(self, place: Callable[[], memoryview] | None = None) -> Octets:
         try:
-            return self.socket.recv(DATAGRAM)
+            if place is None:
+                return self.socket.recv(DATAGRAM)
+            octets = place()
+            return octets[: self.socket.recv_into(octets)]
         except BlockingIOError:
             raise NoAnswer(f"the kernel did not answer within {RECEIVE_TIMEOUT_S} s") from None
         except OSError as error:
@@ -178,7 +187,7 @@ def again(read: Callable[[], T]) -> T:
     raise NoAnswer(f"the table changed during {DUMP_ATTEMPTS} dumps")
 
 
-def _walk(datagram: bytes) -> Iterator[tuple[int, int, bytes, int, int]]:
+def _walk(datagram: Octets) -> Iterator[tuple[int, int, Octets, int, int]]:
     offset = 0
     while offset < len(datagram):
         length, kind, _, sequence, _ = HEADER.unpack_from(datagram, offset)
@@ -186,7 +195,7 @@ def _walk(datagram: bytes) -> Iterator[tuple[int, int, bytes, int, int]]:
         offset += (length + 3) & ~3
 
 
-def attributes(datagram: bytes, offset: int, end: int) -> Iterator[tuple[int, int, int]]:
+def attributes(datagram: Octets, offset: int, end: int) -> Iterator[tuple[int, int, int]]:
     """(type, start of the value, end of the value) of each attribute in a range."""
     while offset + 4 <= end:
         length, kind = ATTRIBUTE.unpack_from(datagram, offset)
@@ -202,10 +211,10 @@ def packed(kind: int, flags: int, sequence: int, body: bytes, *values: tuple[int
     return HEADER.pack(HEADER.size + len(body), kind, int(flags), sequence, 0) + body
 
 
-def _text(datagram: bytes, offset: int, end: int, error: int) -> str:
+def _text(datagram: Octets, offset: int, end: int, error: int) -> str:
     """NLMSGERR_ATTR_MSG, which follows the header of the message that failed (CAP_ACK: only it)."""
     if HEADER.unpack_from(datagram, offset)[2] & Flag.ACK_TLVS:
         for kind, start, stop in attributes(datagram, offset + 16 + 4 + 16, end):
             if kind == _NLMSGERR_ATTR_MSG:
-                return datagram[start:stop].rstrip(b"\0").decode("utf-8", "replace")
+                return bytes(datagram[start:stop]).rstrip(b"\0").decode("utf-8", "replace")
     return os.strerror(error)

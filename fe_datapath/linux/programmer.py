@@ -64,6 +64,7 @@ the send calls themselves begin to cost."""
 _ESRCH, _ENOENT = 3, 2
 _FLAGS = struct.Struct("=H")
 _FLAGS_OFFSET = 6
+_ACK = int(Flag.ACK)
 
 _ROUTES = frozenset((SetRoute, DelRoute))
 
@@ -305,13 +306,15 @@ class Programmer:
         plain = bool(wrong_rows(changes).any())
         first = self._netlink.sequences(len(changes))
         rows = None if plain else self._encoder.encode_bulk(changes, first)
+        if rows is not None and len(rows):  # the last of each batch is to be acknowledged
+            rows[BATCH - 1 : -1 : BATCH, _FLAGS_OFFSET] |= _ACK
+            rows[-1, _FLAGS_OFFSET] |= _ACK
         for start in range(0, len(changes), BATCH):
             part = changes.part(start, start + BATCH)
             if rows is None:
                 failures += self._routes(list(part.singles()), base + start, stop_on_failure)
             else:
                 batch = rows[start : start + BATCH]
-                batch[-1, _FLAGS_OFFSET] |= Flag.ACK
                 number = first + start
                 try:
                     refusals = self._netlink.batch(batch.data, number, number + len(batch) - 1)

@@ -19,9 +19,11 @@ from fe_datapath.datapath import SetRoutes
 from fe_datapath.linux import messages
 from fe_datapath.linux.messages import RT_TABLE_MAIN, Flag, MessageType
 from fe_datapath.linux.netlink import (
+    DATAGRAM,
     HEADER,
     DumpInterrupted,
     NetlinkSocket,
+    Octets,
     again,
     attributes,
 )
@@ -30,14 +32,19 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    _Block = tuple[NDArray[np.uint32], NDArray[np.uint8], NDArray[np.uint32]]
+    """Columns: prefixes as words, their lengths, next hops."""
+
 _RTA_DST, _RTA_PRIORITY, _RTA_TABLE, _RTA_NH_ID = 1, 6, 15, 30
+_LENGTH_AT = 17
+"""Offset of rtm_dst_len in a message."""
 _NHA_ID, _NHA_GROUP, _NHA_OIF, _NHA_GATEWAY = 1, 2, 5, 6
 _GROUP_MEMBER_OCTETS = 8
 _RTMSG = struct.Struct("=8BI")
 """family, dst_len, src_len, tos, table, protocol, scope, type, flags."""
 _U32 = struct.Struct("=I")
-TOGETHER = 16
-"""Datagrams of a dump that are looked at together: half a MiB."""
+TOGETHER = 1 << 19
+"""Octets of a dump that are looked at together."""
 _OCTETS: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
 
 RouteKey = tuple[bytes, int]
@@ -95,7 +102,8 @@ class KernelReader:
         found: dict[RouteKey, int] = {}
         layouts: dict[int, _RouteLayout] = {}
 
-        def take(datagram: bytes, sequence: int) -> bool:
+        def take(given: Octets, sequence: int) -> bool:
+            datagram = bytes(given)
             (size,) = _U32.unpack_from(datagram)
             layout = layouts.get(size)
             if layout is None or len(datagram) % size:
@@ -121,20 +129,24 @@ class KernelReader:
         return found
 
     def _read_columns(self, family: int) -> SetRoutes:
-        """Datagrams of messages that are alike are put aside unread, and looked at together, some
-        at a time: while they are still in the processor's cache."""
+        """Datagrams of messages that are alike are received one after the other into one place,
+        and looked at together, some at a time: while they are still in the processor's cache."""
         import numpy as np  # large tables only: an FE without them starts faster
 
         octets = _OCTETS[family]
         layouts: dict[int, _RouteLayout] = {}
-        alike: dict[int, list[bytes]] = {}
-        blocks = [np.empty(0, _route_columns(octets))]
+        blocks: list[_Block] = []
+        received = memoryview(bytearray(TOGETHER + DATAGRAM))
+        start = end_of_all = alike = 0  # received[start:end_of_all] are messages of so many octets
 
-        def look(size: int) -> None:
-            blocks.append(layouts[size].columns(sequence, b"".join(alike[size])))
-            alike[size].clear()
+        def look() -> None:
+            nonlocal start, end_of_all
+            if end_of_all > start:
+                blocks.append(layouts[alike].columns(sequence, received[start:end_of_all]))
+            start = end_of_all = 0
 
-        def take(datagram: bytes, number: int) -> bool:
+        def take(datagram: Octets, number: int) -> bool:
+            nonlocal start, end_of_all, alike
             size = _alike(datagram, number)
             if not size:
                 return False
@@ -144,30 +156,37 @@ class KernelReader:
                 layout = _RouteLayout.of(datagram, 0, size, octets)
                 if layout is None:
                     return False
-                layouts[size], alike[size] = layout, []
-            alike[size].append(datagram)
-            if len(alike[size]) == TOGETHER:
-                look(size)
+                layouts[size] = layout
+            if size != alike:
+                here = end_of_all
+                look()
+                start, end_of_all, alike = here, here, size
+            end_of_all += len(datagram)
+            if end_of_all >= TOGETHER:
+                look()
             return True
 
         sequence = self.netlink.sequences(1)
         others: list[KernelRoute] = []
         request = messages.dump_routes(sequence, self._protocol, family)
-        for datagram, offset, end in self.netlink.dump(request, take):
+        for datagram, offset, end in self.netlink.dump(
+            request, take, lambda: received[end_of_all:]
+        ):
             route = _route(datagram, offset, end, self._protocol, family)
             if route is not None:
                 others.append(route)
-        for size in alike:
-            look(size)
+        look()
         if others:
-            rows = [(route.prefix, route.length, route.nexthop) for route in others]
-            blocks.append(np.array(rows, _route_columns(octets)))
-        prefixes = np.concatenate([block["prefix"] for block in blocks])
-        return SetRoutes(
-            prefixes.view(np.uint8).reshape(-1, octets),
-            np.concatenate([block["length"] for block in blocks]),
-            np.concatenate([block["nexthop"] for block in blocks]),
-        )
+            prefixes = np.frombuffer(b"".join([route.prefix for route in others]), np.uint32)
+            lengths = np.array([route.length for route in others], np.uint8)
+            nexthops = np.array([route.nexthop for route in others], np.uint32)
+            blocks.append((prefixes.reshape(len(others), -1), lengths, nexthops))
+        if not blocks:
+            nothing = np.empty(0, np.uint32)
+            blocks.append((nothing.reshape(0, octets // 4), nothing.astype(np.uint8), nothing))
+        columns = (np.concatenate(column) for column in zip(*blocks, strict=True))
+        words, lengths, nexthops = columns
+        return SetRoutes(words.view(np.uint8), lengths, nexthops)
 
     def _read_details(self, family: int) -> list[KernelRoute]:
         request = messages.dump_routes(self.netlink.sequences(1), self._protocol, family)
@@ -228,7 +247,7 @@ class _RouteLayout:
     octets: int
 
     @classmethod
-    def of(cls, datagram: bytes, offset: int, end: int, octets: int) -> _RouteLayout | None:
+    def of(cls, datagram: Octets, offset: int, end: int, octets: int) -> _RouteLayout | None:
         """None if this message has no destination followed by a nexthop ID, or is interrupted."""
         at: dict[int, int] = {}
         for kind, start, stop in attributes(datagram, offset + 28, end):
@@ -246,34 +265,25 @@ class _RouteLayout:
         (header,) = _U32.unpack_from(datagram, offset + dst)
         return cls(layout.iter_unpack, end - offset, kind, header, dst, nexthop, octets)
 
-    def columns(self, sequence: int, routes: bytes) -> NDArray[np.void]:
-        """`_route_columns` of messages of this length. Raises DumpInterrupted also where one is
-        not like the others: then it is read again."""
+    def columns(self, sequence: int, routes: memoryview) -> _Block:
+        """Of messages of this length. Raises DumpInterrupted also where one is not like the
+        others: then it is read again."""
         import numpy as np
 
-        dst, hop = self.dst_at, self.nexthop_at
-        given = np.frombuffer(
-            routes,
-            np.dtype(
-                {
-                    "names": ["size", "kind", "seq", "length", "dst", "prefix", "nh", "nexthop"],
-                    "formats": ["u4", "u4", "u4", "u1", "u4", f"V{self.octets}", "u4", "u4"],
-                    "offsets": [0, 4, 8, 17, dst, dst + 4, hop, hop + 4],
-                    "itemsize": self.size,
-                }
-            ),
-        )
-        constants = {"size": self.size, "kind": self.kind, "seq": sequence}
-        constants |= {"dst": self.dst, "nh": _NH_ID}
-        if not all(bool((given[name] == value).all()) for name, value in constants.items()):
+        rows = np.frombuffer(routes, np.uint8).reshape(-1, self.size)
+        words = rows.view(np.uint32)  # netlink aligns everything to 4
+        prefix, hop = self.dst_at // 4 + 1, self.nexthop_at // 4
+        constants = {0: self.size, 1: self.kind, 2: sequence, prefix - 1: self.dst, hop: _NH_ID}
+        if not all(bool((words[:, at] == value).all()) for at, value in constants.items()):
             raise DumpInterrupted
-        found = np.empty(len(given), _route_columns(self.octets))
-        for name in ("prefix", "length", "nexthop"):
-            found[name] = given[name]
-        return found
+        return (
+            words[:, prefix : prefix + self.octets // 4].copy(),
+            rows[:, _LENGTH_AT].copy(),
+            words[:, hop + 1].copy(),
+        )
 
 
-def _alike(datagram: bytes, sequence: int) -> int:
+def _alike(datagram: Octets, sequence: int) -> int:
     """The length of each of its messages if they seem to be routes of one length, else 0."""
     size, kind, _, number, _ = HEADER.unpack_from(datagram)
     if kind != MessageType.NEWROUTE or number != sequence or len(datagram) % size:
@@ -282,12 +292,8 @@ def _alike(datagram: bytes, sequence: int) -> int:
     return size if last == size else 0
 
 
-def _route_columns(octets: int) -> list[tuple[str, str]]:
-    return [("prefix", f"V{octets}"), ("length", "u1"), ("nexthop", "u4")]
-
-
 def _route(
-    datagram: bytes, offset: int, end: int, wanted: int, wanted_family: int
+    datagram: Octets, offset: int, end: int, wanted: int, wanted_family: int
 ) -> KernelRoute | None:
     family, length, _, _, table, protocol, *_ = _RTMSG.unpack_from(datagram, offset + HEADER.size)
     if protocol != wanted or family != wanted_family:
@@ -297,7 +303,7 @@ def _route(
     table = table or RT_TABLE_MAIN
     for kind, start, stop in attributes(datagram, offset + 28, end):
         if kind == _RTA_DST:
-            prefix = datagram[start:stop]
+            prefix = bytes(datagram[start:stop])
         elif kind == _RTA_NH_ID:
             (nexthop,) = _U32.unpack_from(datagram, start)
         elif kind == _RTA_PRIORITY:

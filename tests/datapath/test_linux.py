@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,28 @@ def test_the_event_loop_stays_free_while_20000_routes_are_programmed(kernel: Ker
 
     async def _apply(session: Session, changes: list[Change]) -> None:
         await done(session, *changes)
+
+    kernel.play(scenario)
+
+
+@pytest.mark.parametrize("together", [1, 1 << 16, reading.TOGETHER])
+def test_columns_of_messages_of_different_lengths(
+    kernel: KernelRig, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    """Whole datagrams of one length, then of another, then of the first again."""
+    monkeypatch.setattr(reading, "TOGETHER", together)
+
+    async def scenario(session: Session) -> None:
+        await done(session, HOP1, HOP2, *nets(3000, 1))
+        longer = [f"40.{n >> 8}.{n & 255}.0/24 nhid 2 mtu 1300" for n in range(3000)]
+        again = [f"60.{n >> 8}.{n & 255}.0/24 nhid 1" for n in range(3000)]
+        ours = f"proto 200 metric {ROUTE_METRIC}"
+        ip_batch("\n".join(f"route add {route} {ours}" for route in longer + again))
+        read = session.datapath.route_columns(4)
+        assert len(read) == 9000
+        found = {(r.prefix, r.length): r.nexthop for r in read.singles()}
+        assert found == session.datapath.routes()
+        assert Counter(found.values()) == {1: 6000, 2: 3000}
 
     kernel.play(scenario)
 

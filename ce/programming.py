@@ -23,8 +23,10 @@ MAX_JOURNALED_FAILURES = 20
 
 SLICE_CONFIGS = 4
 """Configs that are made in one turn: some 3 ms, with their octets for the FE and for replicas."""
-SLICE_LOOKS = 32
+SLICE_LOOKS = 16
 """Steps of a plan in one turn (`ce.fe_tables.LOOK_ROWS` rows each)."""
+LARGE = 10_000
+"""Rows that take some ms to sort and to copy: every FE's in a turn of its own."""
 WINDOW = 32
 """Configs that an FE has not answered before it gets no more of a plan: a few hundred ms of its
 kernel's work. What it has to wait for is then never far behind what it has, nor a replica far ahead
@@ -86,14 +88,16 @@ class Programmer:
         self._current = False
 
     def sync(self, now: int) -> bool:
-        """Begin to send what differs; False if nothing does. The first slice goes at once: a
-        change of a few rows never waits."""
+        """Begin to send what differs; False if nothing does. Of a table that is not large the
+        first slice goes at once."""
         under_way = self._plan is not None
         if not self._current:
             self._current = True
             self._plan = self._tables.plan()
-            return under_way or self._slice(now)  # the new plan goes on where the old one was
-        return under_way
+            if not under_way and len(self._tables.intended[Table.PREFIXES]) < LARGE:
+                return self._slice(now)
+            self._carry_on(now)
+        return self._plan is not None
 
     def _slice(self, now: int) -> bool:
         """Send the next Configs of the plan; False if it has ended without any."""

@@ -12,6 +12,7 @@ Both begin with SET FEPO.CEID to the own ID, as the CEs of RFC 6984 section 3.3 
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from ce.config import BEACON_ROW
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 RANGE_ROWS = 2000
 """Rows of one GET: as SPARSEDATA 20 octets each, well below what 16-bit TLV lengths allow."""
+READ_WINDOW = 4
+"""Queries of ranges that an FE has not answered."""
 MAX_READ_MESSAGES = 4000
 MAX_JOURNALED_FAILURES = 10
 
@@ -53,6 +56,8 @@ class Takeover:
         self._waiting = 0
         """Requests of ours that are not answered: the confirmation, reads, FEState."""
         self._reading = 0
+        self._ranges: deque[tuple[int, int]] = deque()
+        """Rows of the prefix table that have not been asked for yet."""
         self._read: dict[Table, Rows] = {one: {} for one in TABLES}
         self._unreadable = False
         self._replaced = False
@@ -122,11 +127,15 @@ class Takeover:
         self._get(first, 0, 0, now)
         highest = last_configured_row(self._session.context.config)
         for start in range(0, highest + 1, RANGE_ROWS):
-            self._get_range(start, min(start + RANGE_ROWS - 1, highest), now)
-        self._get_range(highest + 1, TABLE_END, now)
+            self._ranges.append((start, min(start + RANGE_ROWS - 1, highest)))
+        self._ranges.append((highest + 1, TABLE_END))
+        self._get_ranges(now)
 
-    def _get_range(self, start: int, end: int, now: int) -> None:
-        self._get((table_get(Table.PREFIXES, start, end),), start, end, now)
+    def _get_ranges(self, now: int) -> None:
+        """A few at a time: an FE that answers fifty of them is silent for hundreds of ms."""
+        while self._ranges and self._reading < READ_WINDOW:
+            start, end = self._ranges.popleft()
+            self._get((table_get(Table.PREFIXES, start, end),), start, end, now)
 
     def _get(self, lfbs: tuple[LfbSelect, ...], start: int, end: int, now: int) -> None:
         self._waiting += 1
@@ -145,7 +154,7 @@ class Takeover:
                 rows, failed = read_rows(which, answer.message)
                 self._read[which].update(rows)
                 if failed == {ResultCode.CONTENTS_TOO_LONG} and end > start:
-                    self._read_halves(start, end, now)
+                    self._read_halves(start, end)
                 elif failed:
                     self._cannot_read(which, f"result codes {sorted(failed)}")
         except ProtocolError as error:
@@ -157,18 +166,19 @@ class Takeover:
         if picture.ports:
             asked = answer.message.header.correlator
             self._session.learn_queried_ports(picture.ports, asked, now)
-        if self._reading == 0 and self._current():
-            self._tables_read(now)
+        if self._current():
+            self._get_ranges(now)
+            if self._reading == 0:
+                self._tables_read(now)
 
-    def _read_halves(self, start: int, end: int, now: int) -> None:
+    def _read_halves(self, start: int, end: int) -> None:
         """There are more rows than we thought. Rows lie at the low end of a range: with an open
         end, ask for the next rows and for the rest."""
-        if self._reading >= MAX_READ_MESSAGES:
+        if len(self._ranges) >= MAX_READ_MESSAGES:
             self._cannot_read(Table.PREFIXES, "too many rows")
             return
         middle = start + RANGE_ROWS - 1 if end - start > 2 * RANGE_ROWS else (start + end) // 2
-        self._get_range(start, middle, now)
-        self._get_range(middle + 1, end, now)
+        self._ranges.extendleft(((middle + 1, end), (start, middle)))
 
     def _cannot_read(self, which: Table, reason: str) -> None:
         self._unreadable = True

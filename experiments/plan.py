@@ -32,6 +32,8 @@ class Cell:
     expect: tuple[str, ...]
     jitter_ms: float | None = None
     """How far journal and beacon may differ here; None: as in the whole run (`Limits`)."""
+    sender_pause_ms: float | None = None
+    """As `jitter_ms`: how long a probe's sender may be held up."""
 
 
 @dataclass(frozen=True, slots=True)

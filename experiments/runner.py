@@ -211,11 +211,11 @@ def _description(plan: Plan, planned: PlannedTrial, setting: Setting) -> Descrip
         must_lose=cell.must_lose,
         fes=tuple(node.name for node in topology.of_kind("fe")[: cell.settings.fes]),
         ces={node.name: node.id for node in topology.of_kind("ce")[: cell.settings.ces]},
-        limits=_limits(setting, cell),
+        limits=limits_of(setting, cell),
     )
 
 
-def _limits(setting: Setting, cell: Cell) -> Limits:
+def limits_of(setting: Setting, cell: Cell) -> Limits:
     """The run's, and what impaired links add: a new master's first change is under way for longer,
     and so is a packet that a fault may still take."""
     topology = setting.topology
@@ -224,6 +224,7 @@ def _limits(setting: Setting, cell: Cell) -> Limits:
         setting.limits,
         jitter_ms=(cell.jitter_ms or setting.limits.jitter_ms)
         + one_way_ms(topology, impaired, control=True),
+        sender_pause_ms=cell.sender_pause_ms or setting.limits.sender_pause_ms,
         fault_margin_ms=setting.limits.fault_margin_ms
         + one_way_ms(topology, impaired, control=False),
     )

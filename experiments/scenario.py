@@ -111,6 +111,8 @@ class _Cell(_Settings):  # type: ignore[misc, valid-type]
     must_lose: bool | None = None
     jitter_ms: Annotated[float, Field(gt=0, le=1000)] | None = None
     """Instead of `limits.jitter_ms`: another FE's table may be ahead of an FE's first beat."""
+    sender_pause_ms: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Instead of `limits.sender_pause_ms`: a kernel that is given large tables holds up senders."""
     expect: list[str] = Field(default_factory=list)
 
 
@@ -295,6 +297,7 @@ def _cell(
         must_lose=must_lose,
         expect=(*content.expect, *raw.expect),
         jitter_ms=raw.jitter_ms,
+        sender_pause_ms=raw.sender_pause_ms,
     )
 
 

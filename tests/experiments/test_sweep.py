@@ -71,6 +71,17 @@ def test_a_standby_is_ready_one_and_a_half_round_trips_after_it_was_chosen(
         assert outcome.ne.dtime3_ms == pytest.approx(expected, abs=2)
 
 
+def test_what_writes_no_large_table_after_the_fault_is_judged_by_the_usual_bounds() -> None:
+    scenario = load_scenario("sync")
+    topology = topology_of(scenario)
+    setting = runner.Setting(Path(), topology, Limits())
+    for cell in scenario.cells:
+        bounds = runner.limits_of(setting, cell)
+        loose = cell.settings.mode != "hot+sync" and cell.settings.routes >= 10_000
+        assert (bounds == Limits()) is not loose
+        assert bounds.sender_pause_ms == (100 if loose else Limits().sender_pause_ms)
+
+
 def test_false_alarms_are_counted_per_hour_with_a_bound() -> None:
     def seen(alarms: int) -> Outcome:
         about = SimpleNamespace(calibrate_ms=600_000, observe_ms=1_200_000)

@@ -26,7 +26,6 @@ that is not, and a connected route goes first."""
 RT_TABLE_MAIN = 254
 RTN_UNICAST = 1
 IFF_UP = 0x1
-IFF_RUNNING = 0x40
 IFF_PROMISC = 0x100
 IFF_LOWER_UP = 0x10000
 

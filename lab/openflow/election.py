@@ -38,12 +38,10 @@ class TakeOver:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Another one is master."""
+    """Another one is master; whoever was it steps down."""
 
     master: int
     term: int
-    was_master: bool
-    """This controller was, and has to step down."""
 
 
 Effect = MasterLost | TakeOver | Follow
@@ -82,7 +80,7 @@ class Election:
         self._heard[peer] = now
         effects: list[Effect] = []
         if is_master and term >= self.term and self.master != peer:
-            effects.append(Follow(peer, term, self.is_master))
+            effects.append(Follow(peer, term))
             self.master = self._last_master = peer
         self.term = max(self.term, term)
         return effects + self.tick(now)

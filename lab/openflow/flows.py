@@ -26,8 +26,6 @@ Row = tuple[int, str]
 """(output port, next hop's address)."""
 Rows = Mapping[str, Row]
 """Prefix -> where to."""
-Macs = Mapping[str, Mapping[str, tuple[str, str]]]
-"""FE -> port number (as text: it comes from JSON) -> (own MAC, the neighbour's MAC)."""
 
 
 class Paths:

@@ -33,7 +33,7 @@ from tests.ce.network import CE1, CE2, diamond
 
 pytestmark = pytest.mark.realtime
 
-BUDGET_S = 5.0
+BUDGET_S = 20.0
 ROUTES = 40
 
 

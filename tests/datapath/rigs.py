@@ -21,7 +21,7 @@ PORTS = (
     PortConfig(id=2, interface="fe-eth2", address="10.1.0.5/30"),
 )
 GATEWAYS = {1: "10.1.0.2", 2: "10.1.0.6"}
-BUDGET_S = 5.0
+BUDGET_S = 20.0
 
 Links = list[tuple[PortState, int]]
 Scenario = Callable[["Session"], Awaitable[None]]

@@ -382,13 +382,11 @@ def test_forwarding_off_stops_packets_and_on_lets_them_through(chain: Chain) -> 
         changes = [HOP1, SetRoute(bytes((10, 3, 0, 10)), 32, 1), SetForwarding(True)]
         assert await datapath.apply(changes, True) == []
         await traffic.flows()
-        await asyncio.sleep(0.05)
+        await traffic.after(50)
         assert await datapath.apply([SetForwarding(False)], True) == []
-        sent = traffic.sent
-        while traffic.sent < sent + 50:
-            await asyncio.sleep(0.001)
+        await traffic.after(50)
         assert await datapath.apply([SetForwarding(True)], True) == []
-        await asyncio.sleep(0.05)
+        await traffic.after(50)
         await datapath.close()
 
     chain.fe.run(lambda: asyncio.run(scenario()))

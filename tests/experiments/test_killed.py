@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-BUDGET_S = 120
+BUDGET_S = 300
 TRIALS = 8
 
 

@@ -37,7 +37,7 @@ def test_a_fresh_one_waits_for_those_that_may_be_at_work() -> None:
 
 def test_one_that_was_restarted_follows_whoever_is_master() -> None:
     again = Election(1, ORDER, DEAD, 0)
-    assert again.heard(2, 0x201, True, MS) == [Follow(2, 0x201, False)]
+    assert again.heard(2, 0x201, True, MS) == [Follow(2, 0x201)]
     assert again.tick(10 * MS) == []
     assert again.master == 2
 
@@ -74,7 +74,7 @@ def test_a_thawed_master_steps_down_before_a_newer_term() -> None:
     first.lost(1, 5 * MS)
     assert first.heard(1, 0x100, True, 6 * MS) == [], "an older term changes nothing"
     assert first.is_master
-    assert first.heard(3, 0x302, True, 7 * MS) == [Follow(3, 0x302, True)]
+    assert first.heard(3, 0x302, True, 7 * MS) == [Follow(3, 0x302)]
     assert not first.is_master
 
 

@@ -21,7 +21,7 @@ from forces.io.tml_usrsctp import UsrsctpTml
 
 CE = 0x40000001
 FE = 1
-BUDGET_S = 5.0
+BUDGET_S = 20.0
 
 _addresses = itertools.count(os.getpid() % 20000 * 8)
 

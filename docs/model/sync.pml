@@ -66,6 +66,7 @@ chan from_fe[2] = [4] of { mtype, byte, byte, byte, byte };
 chan events[2]  = [2] of { byte };                      /* PrimaryCEChanged */
 chan fr[2]      = [8] of { mtype, byte, byte, byte, byte };
                                        /* to this CE: kind, term, generation, value, stream */
+chan mp[2]      = [1] of { byte };     /* to this CE: ReplicaWants, in no order with the others */
 
 /* ---- the CEs ---- */
 bool alive[2], session[2], complete[2], following[2], unverified[2], followed[2], known[2];
@@ -408,7 +409,7 @@ inline fr_message(c) {
 }
 
 inline fr_lost(c) {                    /* this CE notices; it asks the FE to look */
-	fr_on[c] = false; clear5(fr[c]); wanted[c] = false;
+	fr_on[c] = false; clear5(fr[c]); clear1(mp[c]); wanted[c] = false;
 	if
 	:: role[c] == MASTER -> unfollowed(c)
 	:: role[c] == BACKUP && session[c] ->
@@ -565,6 +566,8 @@ end:	do
 	:: atomic { alive[c] && fr_on[c] && nempty(fr[c]) && (len(fr[OTHER(c)]) < 4 ||
 		fr[c]?[OKAY,_,_,_,_] || fr[c]?[NO,_,_,_,_]) ->
 		fr[c]?kind,t,g,v,s; fr_message(c); kind = CONFIG; t = 0; g = 0; v = 0; s = 0 }
+	:: atomic { alive[c] && fr_on[c] && nempty(mp[c]) && len(fr[OTHER(c)]) < 4 ->
+		mp[c]?g; kind = WANTS; fr_message(c); kind = CONFIG; g = 0 }
 	:: atomic { alive[c] && fr_on[c] && !fr_up -> fr_lost(c) }
 	/* the transport to the FE is seen to be gone */
 	:: atomic { alive[c] && session[c] && !link[c] -> lose_session(c) }
@@ -577,9 +580,9 @@ end:	do
 		!following[c] && !wanted[c] && (!complete[c] || unverified[c] || rlen[c] != fe_gen || rterm[c] != fe_term)
 		-> ask_fe(c, FEED) }
 	:: atomic { alive[c] && fr_up && fr_on[c] && fr_on[OTHER(c)] && session[c] && role[c] == BACKUP &&
-		complete[c] && !unverified[c] && !following[c] && query[c] == NOTHING && !wanted[c] &&
+		complete[c] && !unverified[c] && !following[c] && query[c] == NOTHING && !wanted[c] && empty(mp[OTHER(c)]) &&
 		CAN_SERVE(OTHER(c), rlen[c]) && rterm[c] == rterm[OTHER(c)] ->
-		wanted[c] = true; to_the_peer(c, WANTS, rterm[c], rlen[c], 0, 0) }
+		wanted[c] = true; mp[OTHER(c)]!rlen[c] }
 #ifndef NO_FOLLOWER_CHECK
 	/* a timer: a replica that believes to follow falls behind */
 	:: atomic { alive[c] && session[c] && link[c] && role[c] == BACKUP && following[c] &&
@@ -610,7 +613,7 @@ proctype World() {
 		if :: c = 0 :: c = 1 fi;
 		if
 		:: alive[c] -> alive[c] = false; link[c] = false; fr_up = false; fr_on[c] = false;
-			lose_session(c); forget(c); unverified[c] = false; clear5(fr[c]); claim[c] = false
+			lose_session(c); forget(c); unverified[c] = false; clear5(fr[c]); clear1(mp[c]); claim[c] = false
 		:: else
 		fi; c = 0 }
 	:: atomic { !alive[0] -> alive[0] = true }

@@ -118,7 +118,8 @@ def measure_trial(trial: Trial) -> Outcome:
     invalid = blind + missing
     # A machine that stood still makes peers that live look dead: no verdict on timers then. Two
     # masters at once (invariant 1) no stall excuses.
-    stalled = any(p.sender_pause_ms > about.limits.sender_pause_ms for p in probes)
+    # A sender that did not get to send a packet stood still for the whole trial.
+    stalled = any(not p.sent or p.sender_pause_ms > about.limits.sender_pause_ms for p in probes)
     judged = not stalled or any(reason.startswith("invariant 1:") for reason in broken)
     verdict: Verdict = (
         "violated"

@@ -165,6 +165,17 @@ def test_what_broke_while_the_machine_stood_still_is_invalid_and_told(make: Make
     assert outcome.reasons[0].startswith("invariant 2: ")
 
 
+def test_a_sender_that_never_got_to_send_stood_still_all_the_time(make: Make) -> None:
+    def nothing_sent(folder: Path) -> None:
+        for end in ("tx", "rx"):
+            path = folder / f"probe-a-fwd.{end}.npy"
+            np.save(path, np.load(path)[:0])
+
+    outcome = make(Knobs(stray_routes=1), change=nothing_sent)
+    assert outcome.verdict == "invalid"
+    assert any("nothing was sent" in reason for reason in outcome.reasons)
+
+
 def test_no_stall_excuses_two_masters(make: Make) -> None:
     outcome = make(Knobs(old_master_beats_on_ms=60, sender_pause_ms=35))
     assert outcome.verdict == "violated"

@@ -5,15 +5,40 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 
 from fe_datapath.config import FeConfig
 from fe_datapath.datapath import SetForwarding
 from fe_datapath.lfbs.instance import Changes, Instance, refuse
 from fe_datapath.lfbs.plan import Plan
-from fe_datapath.lfbs.topology import links
+from fe_datapath.lfbs.topology import Present, links
 from forces.errors import ResultCode
 from forces.model import Library
+
+
+@lru_cache(maxsize=64)
+def _described(
+    present: tuple[Present, ...], exceptions: frozenset[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Component -> rows. Of FEs with as many ports they are the same."""
+    counts = Counter(one.name for one in present)
+    classes = {one.name: one for one in present}
+    return {
+        "LFBSelectors": [
+            {"LFBClassID": one.class_id, "LFBInstanceID": one.instance_id} for one in present
+        ],
+        "SupportedLFBs": [
+            {
+                "LFBName": one.name,
+                "LFBClassID": one.class_id,
+                "LFBVersion": one.version,
+                "LFBOccurrenceLimit": counts[one.name],
+            }
+            for one in classes.values()
+        ],
+        "LFBTopology": list(links(present, exceptions)),
+    }
 
 
 class FeState(IntEnum):
@@ -59,23 +84,9 @@ class FeObject(Instance):
     def describe(self, instances: Iterable[Instance], exceptions: Collection[str]) -> None:
         """LFBSelectors, SupportedLFBs and LFBTopology from the instances that there are.
         `exceptions`: the classes that send some of theirs to the CE."""
-        present = list(instances)
-        selectors = [{"LFBClassID": i.cls.id, "LFBInstanceID": i.id} for i in present]
-        classes = {i.cls.name: i.cls for i in present}
-        counts = Counter(i.cls.name for i in present)
-        self.values["LFBSelectors"] = dict(enumerate(selectors))
-        self.values["SupportedLFBs"] = dict(
-            enumerate(
-                {
-                    "LFBName": cls.name,
-                    "LFBClassID": cls.id,
-                    "LFBVersion": cls.version,
-                    "LFBOccurrenceLimit": counts[cls.name],
-                }
-                for cls in classes.values()
-            )
-        )
-        self.values["LFBTopology"] = dict(enumerate(links(present, exceptions)))
+        present = tuple(Present(i.cls.name, i.cls.id, i.cls.version, i.id) for i in instances)
+        for name, rows in _described(present, frozenset(exceptions)).items():
+            self.values[name] = dict(enumerate(rows))
 
     def admit(self, name: str, index: int | None, old: Any, new: Any) -> None:
         if name == "FEState" and new not in (FeState.AdminDisable, FeState.OperEnable):

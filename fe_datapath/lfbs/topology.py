@@ -7,10 +7,11 @@ meets many, the group's port has the number of the many in the order of the port
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any
 
-from fe_datapath.lfbs.instance import Instance
+from forces.values import value
 
 GRAPH = (
     ("EtherPHYCop", "EtherPHYOut", "EtherMACIn", "EtherPktsIn"),
@@ -43,13 +44,25 @@ BY_PORT = frozenset({"EtherPHYCop", "EtherMACIn", "EtherMACOut", "GenericSchedul
 """Classes with an instance for each port."""
 
 
-def links(instances: Iterable[Instance], exceptions: Collection[str]) -> Iterator[dict[str, Any]]:
+@value
+class Present:
+    """An LFB instance that the FE has."""
+
+    name: str
+    """Of its class."""
+    class_id: int
+    version: str
+    instance_id: int
+
+
+def links(instances: Iterable[Present], exceptions: AbstractSet[str]) -> Iterator[dict[str, Any]]:
     """The rows of LFBTopology. `exceptions`: classes that have something for RedirectOut; the
     ExceptionOut of the others points to nowhere."""
-    by_name: dict[str, list[Instance]] = {}
+    by_name: dict[str, list[Present]] = {}
     for instance in instances:
-        name = instance.cls.name
-        by_name.setdefault(f"{name} {instance.id}" if name == "ECMP" else name, []).append(instance)
+        name = instance.name
+        key = f"{name} {instance.instance_id}" if name == "ECMP" else name
+        by_name.setdefault(key, []).append(instance)
     for source, output, sink, entry in GRAPH:
         sources, sinks = by_name.get(source, []), by_name.get(sink, [])
         if output == "ExceptionOut" and source not in exceptions:
@@ -73,5 +86,5 @@ def links(instances: Iterable[Instance], exceptions: Collection[str]) -> Iterato
             }
 
 
-def _selector(instance: Instance) -> dict[str, int]:
-    return {"LFBClassID": instance.cls.id, "LFBInstanceID": instance.id}
+def _selector(instance: Present) -> dict[str, int]:
+    return {"LFBClassID": instance.class_id, "LFBInstanceID": instance.instance_id}

@@ -31,6 +31,7 @@ class Namespace:
         except PermissionError:
             self._worker.shutdown()
             pytest.skip("a network namespace of its own needs root")
+        self.run(_forward_nothing)
         self.tid = self.run(_thread_id)
         self.ip("link set lo up")
 
@@ -57,6 +58,12 @@ def _leave() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _forward_nothing() -> None:
+    """As after a boot. A new namespace has what the host's has: a host with containers forwards."""
+    for name in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+        (Path("/proc/sys/net") / name).write_text("0")
 
 
 def _thread_id() -> int:

@@ -99,23 +99,22 @@ def check_records(folder: Path, records: TrialRecords, trial: dict[str, Any]) ->
     assert begin["t"] < calibrated["t"] < end["t"]
 
 
-def silence(folder: Path) -> tuple[int, int, int]:
-    """(silent at the latest from, at least until, passing again from) of the one fault: ns."""
-    (struck,) = journal(folder, "lab", "fault")
-    healing, healed = journal(folder, "lab", "heal")[0], journal(folder, "lab", "healed")[0]
-    return struck["after_ns"], healing["t"], healed["t"]
+ON_ITS_WAY_NS = 1_000_000
+"""A packet takes some tens of microseconds; its journal line is written after the call."""
 
 
 def check_silence(folder: Path, flow: str) -> None:
-    """Lost is what was sent while the link was silent, and nothing else."""
+    """Lost is what was sent while the link was silent, and nothing else. The calls that make it
+    silent, and pass again, take some ms: what is sent meanwhile may be lost or not."""
+    (struck,) = journal(folder, "lab", "fault")
+    healing, healed = journal(folder, "lab", "heal")[0], journal(folder, "lab", "healed")[0]
     tx, rx = (np.load(folder / f"probe-{flow}.{end}.npy") for end in ("tx", "rx"))
-    begin, end, passing = silence(folder)
     gone = tx["sent_ns"][~np.isin(tx["seq"], rx["seq"])]
-    inside = ((tx["sent_ns"] > begin) & (tx["sent_ns"] < end)).sum()
-    assert inside, "the probe sent while the link was silent"
-    assert ((gone > begin) & (gone < end)).sum() == inside, "what was sent in the silence is lost"
-    assert gone.min() > begin - 5_000_000, "nothing is lost before the fault"
-    assert gone.max() < passing, "nothing is lost once packets pass again"
+    silent = (tx["sent_ns"] > struck["after_ns"]) & (tx["sent_ns"] < healing["t"])
+    assert silent.any(), "the probe sent while the link was silent"
+    assert np.isin(tx["sent_ns"][silent], gone).all(), "what was sent in the silence is lost"
+    assert gone.min() > struck["before_ns"] - ON_ITS_WAY_NS, "nothing is lost before the fault"
+    assert gone.max() < healed["t"], "nothing is lost once packets pass again"
 
 
 def lost(folder: Path, flows: Iterable[str] = FLOWS) -> int:

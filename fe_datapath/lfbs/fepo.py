@@ -86,7 +86,9 @@ class Fepo(Instance):
             "CEFailoverPolicy": machine.policy,
             "HAMode": int(machine.mode),
         }
-        self.values.update({name: v for name, v in present.items() if name not in pending})
+        for name in pending:
+            present.pop(name, None)
+        self.values.update(present)
 
     def read(self, name: str) -> Any:
         if name == "AllCEs":

@@ -101,14 +101,9 @@ class _Run:
         has little left to look for."""
         for process in self.ne.processes.values():
             if process.starts:
-                core = process.core
-                parts: Iterable[object] = ()
-                if isinstance(core, Controller):
-                    parts = core.sessions.values()
-                elif isinstance(core, ForwardingElement):
-                    parts = core.store.instances.values()
-                for part in (*parts, core):
-                    vars(part).clear()
+                _take_apart(process.core)
+            if process.datapath is not None:
+                vars(process.datapath).clear()
             vars(process).clear()
         for side in self.ne.network.sides.values():
             side.far = None
@@ -133,7 +128,7 @@ class _Run:
             case "crash" | "fe-crash":
                 if target in ne.processes and ne.processes[target].alive:
                     ne.crash(target)
-                    heal = lambda: ne.restart(target)  # noqa: E731
+                    heal = lambda: self._restart(target)  # noqa: E731
             case "hang":
                 if target in ne.processes:
                     ne.processes[target].freeze()
@@ -173,6 +168,12 @@ class _Run:
         if heal is not None:
             self.world.after_ms(strike.for_ms, heal)
 
+    def _restart(self, name: str) -> None:
+        process = self.ne.processes[name]
+        if not process.alive:
+            _take_apart(process.core)
+        self.ne.restart(name)
+
     def _lights_on(self) -> None:
         for ce in self.ne.ces:
             self.ne.isolate(ce.name, False)
@@ -208,6 +209,17 @@ class _Run:
         for master in self._masters():
             arguments = {"prefix": prefix, "fe": self.ne.fes[0].name, "port": 1}
             self.ne.processes[master].command("routes", arguments, lambda answer: None)
+
+
+def _take_apart(core: object) -> None:
+    """A core that nobody asks anything any more."""
+    parts: Iterable[object] = ()
+    if isinstance(core, Controller):
+        parts = core.sessions.values()
+    elif isinstance(core, ForwardingElement):
+        parts = core.store.instances.values()
+    for part in (*parts, core):
+        vars(part).clear()
 
 
 def run_one(schedule: Schedule, topology: Topology) -> tuple[Failure | None, int]:
@@ -253,6 +265,7 @@ def hunt(
             schedules, events = schedules + 1, events + handled
             if schedules % COLLECT_EVERY == 0:
                 gc.collect()
+                gc.freeze()  # what is remembered from one schedule to the next
             on_schedule(schedules)
             if failure is None:
                 continue

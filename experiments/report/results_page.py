@@ -1,5 +1,7 @@
 """docs/results.md: the newest run of each scenario as one page, with figures, and with what people
-have to say about it (docs/results-notes.yaml). Everything measured is written by this file."""
+have to say about it (docs/results-notes.yaml). Everything measured is written by this file. A
+campaign takes hours: the section of a scenario without a run at hand stays as it is, and says so.
+"""
 
 from __future__ import annotations
 
@@ -37,26 +39,45 @@ Times are medians of the `ok` trials in ms, in brackets the 95 % bootstrap inter
 for at least ten: a cell with fewer is a look, not a result, and is marked so.
 """
 
+KEPT = "*Kept from an earlier page: no run of it was at hand for this one.*"
+
 
 def write(
     page: Path, runs: Mapping[str, Finished], absent: Sequence[str], notes: Mapping[str, Any]
 ) -> None:
-    """`runs` by scenario; `absent`: shipped scenarios without a run. OSError if it cannot be
-    written."""
+    """`runs` by scenario; `absent`: shipped scenarios without a run. OSError if the page cannot be
+    read or written."""
     folder = page.parent / FIGURES
     folder.mkdir(parents=True, exist_ok=True)
     parts = [HEAD, *_environment(runs)]
     parts += _listed("What surprised us", notes.get("surprised") or ())
-    for name, finished in runs.items():
+    kept = {name: text for name, text in _sections(page).items() if name in absent}
+    for name in sorted({*runs, *kept}):
+        if name in kept:
+            parts.append(kept[name])
+            continue
+        finished = runs[name]
         picture = _picture(finished)
         if picture is not None:
             shutil.copyfile(picture, folder / f"{name}.png")
         about = dict(notes.get("scenarios") or {}).get(name, "")
         shipped = [cell.name for cell in load_scenario(name).cells]
         parts += _scenario(name, finished, shipped, picture is not None, str(about))
-    missing = [f"`{name}`: not run for this page" for name in absent]
+    missing = [f"`{name}`: not run for this page" for name in absent if name not in kept]
     parts += _listed("What is not covered", [*(notes.get("not_covered") or ()), *missing])
     page.write_text("\n".join(parts).rstrip() + "\n")
+
+
+def _sections(page: Path) -> dict[str, str]:
+    """Of the page as it is, by scenario, each marked as kept."""
+    if not page.is_file():
+        return {}
+    found = {}
+    for section in page.read_text().split("\n## ")[1:]:
+        name, _, text = section.partition("\n")
+        mark = "" if KEPT in text else f"\n{KEPT}\n"
+        found[name] = f"## {name}\n{mark}{text.rstrip()}\n"
+    return found
 
 
 def _picture(finished: Finished) -> Path | None:

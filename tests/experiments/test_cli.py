@@ -301,3 +301,12 @@ def test_results_is_a_page_with_the_best_run_of_each_scenario(
         assert words in text, words
     picture = page.parent / "figures" / "results" / "quickstart.png"
     assert picture.read_bytes() == b"a picture"
+
+    page.write_text(text + "\n## failures\n\nOf another day.\n")
+    for _ in range(2):
+        assert ceha("results", "--output", str(page)).exit_code == 0
+    text = page.read_text()
+    assert text.count("\n## quickstart\n") == 1, "made anew"
+    assert "## failures\n\n*Kept from an earlier page" in text
+    assert (text.count("Of another day."), text.count("*Kept from")) == (1, 1)
+    assert "`failures`: not run" not in text

@@ -39,7 +39,7 @@ Times are medians of the `ok` trials in ms, in brackets the 95 % bootstrap inter
 for at least ten: a cell with fewer is a look, not a result, and is marked so.
 """
 
-KEPT = "*Kept from an earlier page: no run of it was at hand for this one.*"
+KEPT = "*Kept from an earlier page, of its day and machine: no run was at hand for this one.*"
 
 
 def write(

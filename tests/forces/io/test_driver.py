@@ -166,6 +166,33 @@ def test_a_timer_is_replaced_by_its_key_and_can_be_cancelled() -> None:
     run(main())
 
 
+def test_work_that_a_core_puts_off_lets_other_processes_have_the_core_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slices = 5
+
+    async def main() -> None:
+        done: list[Event] = []
+        yielded: list[int] = []
+        monkeypatch.setattr("os.sched_yield", lambda: yielded.append(len(done)))
+
+        def work(event: Event) -> list[Effect]:
+            if isinstance(event, TimerFired) and event.key == "work":
+                done.append(event)
+            if len(done) == slices:
+                return []
+            return [SetTimer("work", 0), SetTimer("later", time.monotonic_ns() + 10**12)]
+
+        rig = Rig(work)
+        await rig.driver.start()
+        rig.driver.inject(LinkChanged(1, True, 5))
+        await until(lambda: len(done) == slices)
+        assert yielded == list(range(slices)), "before each slice, once"
+        await rig.driver.close()
+
+    run(main())
+
+
 def test_a_timer_cancelled_in_the_turn_in_which_it_is_due_does_not_fire() -> None:
     def script(event: Event) -> list[Effect]:
         if isinstance(event, PeerUp):

@@ -36,7 +36,7 @@ STEP_MS = 25
 HONEST_SHARE = 0.01
 CHUNK = 500
 """Seeds that a process of several takes at once."""
-COLLECT_EVERY = 200
+COLLECT_EVERY = 20
 """Schedules; each leaves what its restarted processes were in cycles."""
 ROGUE_ROW = 0xFFFFFFF0
 ROGUE_CORRELATOR = 1 << 60

@@ -62,14 +62,22 @@ def busy_ticks() -> int:
     return sum(int(words[place]) for place in (0, 1, 2, 5, 6))
 
 
-@pytest.mark.parametrize(("stood_still", "runs"), [(True, 3), (False, 1)])
-def test_only_a_standstill_lets_a_failed_test_run_again(
-    tmp_path: Path, stood_still: bool, runs: int
+@pytest.mark.parametrize(
+    ("mark", "stood_still", "runs"),
+    [
+        ("kernel", True, 3),
+        ("kernel", False, 1),
+        ("lab", False, 3),
+        ("skipif(False, reason='')", True, 1),
+    ],
+)
+def test_only_a_standstill_or_a_whole_lab_lets_a_failed_test_run_again(
+    tmp_path: Path, mark: str, stood_still: bool, runs: int
 ) -> None:
     (tmp_path / "test_it.py").write_text(
         "import pytest\nimport tests.conftest as rule\n"
         f"rule._stood_still = lambda item, watch: {stood_still}\n"
-        "@pytest.mark.lab\n"
+        f"@pytest.mark.{mark}\n"
         "def test_fails():\n"
         f"    print(file=open({str(tmp_path / 'runs')!r}, 'a'))\n"
         "    assert False\n"

@@ -82,7 +82,7 @@ def check_records(folder: Path, records: TrialRecords, trial: dict[str, Any]) ->
     for flow in FLOWS:
         tx, rx = (np.load(folder / f"probe-{flow}.{end}.npy") for end in ("tx", "rx"))
         about = json.loads((folder / f"probe-{flow}.json").read_text())
-        assert len(tx) > 300
+        assert len(tx) > 100, "at least a quarter of the time that was asked for"
         assert np.isin(rx["seq"], tx["seq"]).all()
         assert (rx["kernel_ns"] - rx["sent_ns"]).min() > -1_000_000
         assert about["overflow"] == 0

@@ -14,7 +14,7 @@ import typer
 
 from experiments import scenario
 from experiments.cli import app
-from lab.emulated.faults import KINDS
+from lab.emulated.faults.kinds import KINDS
 from topologies import loader
 
 ROOT = Path(__file__).parents[1]

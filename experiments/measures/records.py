@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from lab.backend import AppliedFault, CellSettings, FaultSpec
-from lab.emulated.beacon_record import STREAM_NETWORK
-from lab.emulated.route_rows import comparison
+from lab.emulated.meters.beacon_record import STREAM_NETWORK
+from lab.emulated.meters.route_rows import comparison
 
 TX = np.dtype([("seq", "u8"), ("due_ns", "i8"), ("sent_ns", "i8")])
 RX = np.dtype([("seq", "u8"), ("sent_ns", "i8"), ("kernel_ns", "i8")])
@@ -24,7 +24,7 @@ MAX_JOURNAL_LINES = 1_000_000
 PLANNED = "planned-switch"
 TEARDOWN = "teardown"
 STREAM = "stream"
-"""One change after the other: it takes nothing away (lab/emulated/faults_stream.py)."""
+"""One change after the other: it takes nothing away (lab/emulated/faults/stream.py)."""
 ISOLATE_SOME = "isolate-some"
 MASTER_FAULTS = frozenset(
     {

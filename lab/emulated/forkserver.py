@@ -35,9 +35,9 @@ PREIMPORTED = (
     "ce.main",
     "fe_datapath.main",
     "lab.emulated.entries",
-    "lab.emulated.beacon_listener",
-    "lab.emulated.probe_receiver",
-    "lab.emulated.probe_sender",
+    "lab.emulated.meters.beacon_listener",
+    "lab.emulated.meters.probe_receiver",
+    "lab.emulated.meters.probe_sender",
 )
 
 MAX_MESSAGE = 1 << 19

@@ -22,7 +22,7 @@ from typing import Any
 from lab.backend import LabError
 from lab.emulated import bpf_stage
 from lab.emulated.environment import has_netem
-from lab.emulated.faults_netlink import (
+from lab.emulated.faults.netlink import (
     IMPAIRMENT_PRIORITY,
     LinkSocket,
     add_clsact,
@@ -30,7 +30,7 @@ from lab.emulated.faults_netlink import (
     delete_clsact,
     is_absent,
 )
-from lab.emulated.faults_reach import WHOLE, Allowance
+from lab.emulated.faults.reach import WHOLE, Allowance
 from lab.emulated.forkserver import ForkServer, Proc
 from lab.emulated.network import NetNode, Network
 from lab.emulated.sandbox import PRIVATE

@@ -17,9 +17,9 @@ from types import FrameType
 from typing import Any
 
 from lab.backend import CellSettings, FaultSpec, LabError
-from lab.emulated import faults
 from lab.emulated.control import Claim, Server
-from lab.emulated.faults_schedule import Strikes, UndoJournal, heal
+from lab.emulated.faults import kinds
+from lab.emulated.faults.schedule import Strikes, UndoJournal, heal
 from lab.emulated.forkserver import ForkServer
 from lab.emulated.network import Network
 from lab.emulated.nodes import NetworkElement
@@ -144,7 +144,7 @@ class InteractiveLab:
             arguments=dict(request.get("arguments", {})),
         )
         ne = self._running()
-        faults.check(ne, spec)
+        kinds.check(ne, spec)
         with self._faults:
             if request.get("heal"):
                 return self._take_back(spec)
@@ -188,7 +188,7 @@ class InteractiveLab:
     def _heal(self, chosen: list[tuple[int, FaultSpec]]) -> list[dict[str, str]]:
         ne = self._running()
         armed = [
-            (number, spec.kind, spec.target, faults.arm(ne, spec, spec.target))
+            (number, spec.kind, spec.target, kinds.arm(ne, spec, spec.target))
             for number, spec in chosen
         ]
         try:

@@ -16,11 +16,11 @@ from typing import Any
 
 from lab.backend import CellSettings, FaultSpec, LabError, TrialRecords
 from lab.emulated import environment, systems
-from lab.emulated.faults_schedule import UndoJournal, heal_outstanding
+from lab.emulated.faults.schedule import UndoJournal, heal_outstanding
 from lab.emulated.forkserver import PREIMPORTED, ForkServer, Proc
 from lab.emulated.impairments import Impairments
-from lab.emulated.instruments import Instruments
 from lab.emulated.kernel_state import clean
+from lab.emulated.meters.instruments import Instruments
 from lab.emulated.network import Network
 from lab.emulated.nodes import NetworkElement
 from lab.emulated.sandbox import PRIVATE

@@ -21,7 +21,7 @@ from mininet.log import setLogLevel
 from mininet.net import Mininet
 
 from lab.backend import LabError
-from lab.emulated.faults_reach import WHOLE
+from lab.emulated.faults.reach import WHOLE
 from lab.emulated.links import ControlSwitch, LabHost, LabLink, ip_batch
 from lab.emulated.namespaces import network_of
 from topologies.mininet_topos import CONTROL_SWITCH, LabTopo, control_interface, control_port

@@ -1,6 +1,6 @@
 """The network element of a lab: its FE and CE processes, started, watched and ended.
 
-Gives faults the bench that they work on (lab/emulated/faults_bench.py).
+Gives faults the bench that they work on (lab/emulated/faults/bench.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lab.backend import CellSettings, LabError
 from lab.emulated.clock import ELEMENT_PRIORITY
 from lab.emulated.config_for import ces_in_use, config_for, taking_part
 from lab.emulated.forkserver import ForkServer, Proc
-from lab.emulated.journals import Journals
+from lab.emulated.meters.journals import Journals
 from lab.emulated.network import Network
 from lab.emulated.sandbox import PRIVATE
 from topologies.model import Node, Topology

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.backend import CellSettings, System
-from lab.emulated import kernel_record
 from lab.emulated.forkserver import ForkServer
+from lab.emulated.meters import kernel_record
 from lab.emulated.network import Network
 from lab.emulated.nodes import NetworkElement
 from topologies.model import Topology
@@ -46,7 +46,7 @@ def of(system: System) -> SystemParts:
 
 def _kernel_listener(network: Network, topology: Topology) -> Listener:
     fes = {fe.name: network.node(fe.name).pid for fe in topology.of_kind("fe")}
-    return "lab.emulated.beacon_listener:run", {"fes": fes}
+    return "lab.emulated.meters.beacon_listener:run", {"fes": fes}
 
 
 def _frr() -> SystemParts:

@@ -16,10 +16,10 @@ from typing import Any
 
 from forces.io.journal import JournalWriter
 from lab.backend import FaultFailed, FaultSpec, LabError, TrialRecords
-from lab.emulated import faults
 from lab.emulated.clock import sleep_until
-from lab.emulated.faults_schedule import Strikes, UndoJournal, heal_outstanding
-from lab.emulated.instruments import Instruments
+from lab.emulated.faults import kinds
+from lab.emulated.faults.schedule import Strikes, UndoJournal, heal_outstanding
+from lab.emulated.meters.instruments import Instruments
 from lab.emulated.nodes import NetworkElement
 from lab.emulated.systems import RecordTables
 
@@ -62,7 +62,7 @@ class Trial:
     def run(self, instruments: Instruments, specs: Sequence[FaultSpec], pcap: bool) -> TrialRecords:
         """FaultFailed if a fault could not be taken back: the network is not what it was."""
         for spec in specs:
-            faults.check(self._ne, spec)
+            kinds.check(self._ne, spec)
         strikes = Strikes(self._ne, self.undo, self._note)
         begun = time.monotonic()
         start_ns = end_ns = time.monotonic_ns()

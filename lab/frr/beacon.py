@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fe_datapath.config import ROUTE_PROTOCOL
-from lab.emulated.beacon_record import BEACON_NETWORK
+from lab.emulated.meters.beacon_record import BEACON_NETWORK
 
 NUMBERS = 0x4000
 """Of one source: 15 bits of number are shared by two."""

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.emulated import last_look
+from lab.emulated.meters import last_look
+from lab.emulated.meters.route_rows import comparison
 from lab.emulated.network import NetNode
 from lab.emulated.nodes import NetworkElement
-from lab.emulated.route_rows import comparison
 from lab.frr.configuration import OSPF_PROTOCOL, RUN
 
 PATIENCE_S = 6.0

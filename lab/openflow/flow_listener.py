@@ -20,8 +20,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lab.emulated.beacon_record import BeaconRecord
 from lab.emulated.clock import LISTENER_PRIORITY, become_punctual
+from lab.emulated.meters.beacon_record import BeaconRecord
 
 VERSION = 0x01
 """OpenFlow 1.0: the monitor is older than 1.3, and the management socket speaks every version."""

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.emulated import last_look
+from lab.emulated.meters import last_look
+from lab.emulated.meters.route_rows import comparison
 from lab.emulated.nodes import NetworkElement
-from lab.emulated.route_rows import comparison
 from lab.openflow.answers import ask_tables
 from lab.openflow.switch import management_socket
 

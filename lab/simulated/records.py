@@ -20,9 +20,9 @@ from fe_datapath.datapath import DelRoute, SetRoute
 from forces.effects import Effect, Journal, Program
 from forces.events import Event
 from forces.io.journal import JournalWriter
-from lab.emulated.beacon_record import BEACON_DTYPE
-from lab.emulated.probe_records import RX_DTYPE, TX_DTYPE, ProbeFlow
-from lab.emulated.route_rows import committed_rows, comparison, route_row
+from lab.emulated.meters.beacon_record import BEACON_DTYPE
+from lab.emulated.meters.probe_records import RX_DTYPE, TX_DTYPE, ProbeFlow
+from lab.emulated.meters.route_rows import committed_rows, comparison, route_row
 from lab.simulated.dataplane import Fate, Way, is_beacon
 from lab.simulated.element import NetworkElement
 from lab.simulated.process import Process

@@ -10,7 +10,7 @@ from lab.emulated.control import Client, choose
 
 
 def list_kinds(as_json: bool) -> None:
-    from lab.emulated.faults import describe
+    from lab.emulated.faults.kinds import describe
 
     kinds = describe()
     if as_json:

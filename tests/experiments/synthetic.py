@@ -18,7 +18,7 @@ import numpy as np
 from ce.config import beacon_prefix
 from experiments.measures.records import BEACON, MASTER_FAULTS, RX, TX, is_fe_crash
 from lab.backend import AppliedFault, CellSettings, FaultSpec, LabError, TrialRecords
-from lab.emulated.route_rows import comparison
+from lab.emulated.meters.route_rows import comparison
 
 MS = 1_000_000
 FES = ("fe1", "fe2", "fe3", "fe4")

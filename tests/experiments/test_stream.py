@@ -11,8 +11,8 @@ import pytest
 
 from experiments.measures.records import BEACON
 from experiments.measures.verdict import Outcome
-from lab.emulated.beacon_record import STREAM_NETWORK
-from lab.emulated.route_rows import comparison
+from lab.emulated.meters.beacon_record import STREAM_NETWORK
+from lab.emulated.meters.route_rows import comparison
 from tests.experiments.conftest import Make
 from tests.experiments.synthetic import FES, Knobs
 

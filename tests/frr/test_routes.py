@@ -8,8 +8,8 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.emulated.beacon_listener import beacon_changes
-from lab.emulated.beacon_record import BEACON_NETWORK
+from lab.emulated.meters.beacon_listener import beacon_changes
+from lab.emulated.meters.beacon_record import BEACON_NETWORK
 from lab.frr.beacon import NUMBERS, is_beat, message
 from lab.frr.configuration import OSPF_PROTOCOL
 from lab.frr.routes import parse

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 
 from lab.emulated import bpf_stage
-from lab.emulated.faults_netlink import LinkSocket, add_clsact, add_program
+from lab.emulated.faults.netlink import LinkSocket, add_clsact, add_program
 
 _KTIME_GET_NS = 5
 _CALL, _EXIT, _MOV64_IMM, _LDDW, _JLT_REG = 0x85, 0x95, 0xB7, 0x18, 0xAD

@@ -142,7 +142,7 @@ def jitter_loss_and_rate() -> dict[str, Any]:
 
 def faults_on_impaired_links() -> dict[str, Any]:
     """A fault meets a delayed frame once, is seen to happen, and heals without the impairment."""
-    from lab.emulated import faults
+    from lab.emulated.faults import kinds
 
     lab = Lab()
 
@@ -163,7 +163,7 @@ def faults_on_impaired_links() -> dict[str, Any]:
             FaultSpec("control-loss", "ce1", arguments={"percent": 30}),
             FaultSpec("link-silent", "fe1-fe2"),
         ):
-            fault = faults.arm(Bench, spec, spec.target)  # type: ignore[arg-type]
+            fault = kinds.arm(Bench, spec, spec.target)  # type: ignore[arg-type]
             fault.prepare()
             before = fault.happened() if spec.kind != "control-loss" else False
             fault.strike()

@@ -21,7 +21,7 @@ from lab.backend import CellSettings
 from lab.emulated import lab as emulated
 from lab.emulated import systems
 from lab.emulated.forkserver import ForkServer
-from lab.emulated.instruments import Instruments
+from lab.emulated.meters.instruments import Instruments
 from lab.emulated.network import Network
 from tests.lab import exact_drops
 from topologies.loader import load_topology
@@ -44,7 +44,7 @@ def known_outages(pps: int, count: int, seed: int) -> list[dict[str, float]]:
     folder = Path(tempfile.mkdtemp())
     (folder / "line.yaml").write_text(LINE)
     network = Network(load_topology(folder / "line.yaml"))
-    server = ForkServer(("lab.emulated.probe_sender", "lab.emulated.probe_receiver"))
+    server = ForkServer(("lab.emulated.meters.probe_sender", "lab.emulated.meters.probe_receiver"))
     server.start()
     network.start()
     try:

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.emulated.beacon_listener import beacon_changes
-from lab.emulated.beacon_record import BEACON_DTYPE
+from lab.emulated.meters.beacon_listener import beacon_changes
+from lab.emulated.meters.beacon_record import BEACON_DTYPE
 from tests.lab.namespaces import namespaces, wait_for
 
 
@@ -60,7 +60,7 @@ def test_one_listener_stamps_the_beacon_of_every_fe_and_nothing_else(tmp_path: P
             "run_s": 30,
             "ready": str(ready),
         }
-        listener = fes[0].start("lab.emulated.beacon_listener:run", config)
+        listener = fes[0].start("lab.emulated.meters.beacon_listener:run", config)
         wait_for(ready.exists, 5, "listener ready")
         before = time.monotonic_ns()
         for fe in fes:
@@ -97,7 +97,7 @@ def test_an_overrun_is_kept_as_a_time_of_blindness(tmp_path: Path) -> None:
             "ready": str(ready),
             "receive_buffer": 2048,
         }
-        listener = fe.start("lab.emulated.beacon_listener:run", config)
+        listener = fe.start("lab.emulated.meters.beacon_listener:run", config)
         wait_for(ready.exists, 5, "listener ready")
         listener.send_signal(signal.SIGSTOP)
         lines = [f"route add 198.18.{n // 256}.{n % 256}/32 dev lo" for n in range(500)]

@@ -11,11 +11,11 @@ from typing import Any, cast
 import pytest
 
 from lab.backend import FaultFailed, FaultSpec, LabError
-from lab.emulated import faults
-from lab.emulated.faults_bench import Bench
-from lab.emulated.faults_planned import PlannedSwitch
-from lab.emulated.faults_schedule import UndoJournal
-from lab.emulated.journals import Journals
+from lab.emulated.faults import kinds
+from lab.emulated.faults.bench import Bench
+from lab.emulated.faults.planned import PlannedSwitch
+from lab.emulated.faults.schedule import UndoJournal
+from lab.emulated.meters.journals import Journals
 from tests.lab.namespaces import wait_for
 from topologies.loader import load_topology
 
@@ -60,8 +60,8 @@ def as_bench(bench: PaperBench) -> Bench:
 
 
 def test_every_kind_says_what_it_does_and_what_it_strikes() -> None:
-    described = faults.describe()
-    assert [kind["kind"] for kind in described] == list(faults.KINDS)
+    described = kinds.describe()
+    assert [kind["kind"] for kind in described] == list(kinds.KINDS)
     assert {"crash", "hang", "isolate-carrier", "isolate-silent", "planned-switch", "link-cut"} <= {
         kind["kind"] for kind in described
     }
@@ -89,7 +89,7 @@ def test_a_wrong_fault_is_refused_in_one_sentence(
     bench: PaperBench, spec: FaultSpec, message: str
 ) -> None:
     with pytest.raises(LabError) as caught:
-        faults.check(as_bench(bench), spec)
+        kinds.check(as_bench(bench), spec)
     assert message in str(caught.value)
 
 
@@ -97,14 +97,14 @@ def test_master_is_whom_every_fe_names_at_this_moment(bench: PaperBench) -> None
     fes = [fe.name for fe in bench.topology.of_kind("fe")]
     for fe in fes:
         bench.write(fe, "master", 1, ce="ce1", last=None)
-    assert faults.resolve(as_bench(bench), "master") == "ce1"
+    assert kinds.resolve(as_bench(bench), "master") == "ce1"
     bench.write(fes[0], "detect", 2, ce="ce1", source="tml")
     with pytest.raises(FaultFailed, match=r"no single master.*fe1 has none"):
-        faults.resolve(as_bench(bench), "master")
+        kinds.resolve(as_bench(bench), "master")
     for fe in fes:
         bench.write(fe, "master", 3, ce="ce2", last="ce1")
-    assert faults.resolve(as_bench(bench), "master") == "ce2"
-    assert faults.resolve(as_bench(bench), "ce1") == "ce1"
+    assert kinds.resolve(as_bench(bench), "master") == "ce2"
+    assert kinds.resolve(as_bench(bench), "ce1") == "ce1"
 
 
 def test_an_unfinished_journal_line_is_left_for_the_next_look(bench: PaperBench) -> None:

@@ -14,10 +14,10 @@ import pytest
 
 from lab.backend import FaultFailed, FaultSpec
 from lab.emulated import sandbox
-from lab.emulated.faults_process import thread_states
-from lab.emulated.faults_schedule import Strikes, UndoJournal, heal_outstanding
+from lab.emulated.faults.process import thread_states
+from lab.emulated.faults.schedule import Strikes, UndoJournal, heal_outstanding
 from lab.emulated.forkserver import ForkServer, Proc
-from lab.emulated.journals import Journals
+from lab.emulated.meters.journals import Journals
 from lab.emulated.network import Network
 from tests.lab.sandboxed import skip_unless_possible
 from topologies.loader import load_topology
@@ -283,8 +283,8 @@ def test_a_fault_that_finds_nothing_to_break_is_not_verified(tmp_path: Path) -> 
 def test_a_heal_that_does_not_heal_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lab.emulated.faults_schedule.HEAL_BUDGET_S", 0.2)
-    monkeypatch.setattr("lab.emulated.faults_process.Hang.heal", lambda _self: None)
+    monkeypatch.setattr("lab.emulated.faults.schedule.HEAL_BUDGET_S", 0.2)
+    monkeypatch.setattr("lab.emulated.faults.process.Hang.heal", lambda _self: None)
 
     def check(bench: SleepingBench) -> None:
         bench.strike(FaultSpec("hang", "fe1"))

@@ -18,9 +18,9 @@ from ce.fe_tables import FeTables, Table
 from ce.lfbs import pack_group, pack_next_hop, pack_route
 from ce.routing import NextHop, Route
 from fe_datapath.config import ROUTE_PROTOCOL
+from lab.emulated.meters.route_dump import DumpFailed, dump, messages, parse_nexthops, parse_routes
+from lab.emulated.meters.route_rows import committed_rows, comparison, kernel_rows
 from lab.emulated.namespaces import network_of
-from lab.emulated.route_dump import DumpFailed, dump, messages, parse_nexthops, parse_routes
-from lab.emulated.route_rows import committed_rows, comparison, kernel_rows
 from tests.lab.namespaces import Namespace, namespaces
 
 ROUTES = 12_000

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.emulated import last_look
+from lab.emulated.meters import last_look
 
 
 class Tables:

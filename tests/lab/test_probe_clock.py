@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab.emulated import clock, probe_records
+from lab.emulated import clock
 from lab.emulated.clock import ClockOffset, ClockRecord
-from lab.emulated.probe_records import ProbeFlow
+from lab.emulated.meters import probe_records
+from lab.emulated.meters.probe_records import ProbeFlow
 
 pytestmark = pytest.mark.realtime
 

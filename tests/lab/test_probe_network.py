@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lab.emulated.probe_records import RX_DTYPE, TX_DTYPE, ProbeFlow, join_halves
+from lab.emulated.meters.probe_records import RX_DTYPE, TX_DTYPE, ProbeFlow, join_halves
 from tests.lab.namespaces import Namespace, routed_pair, wait_for
 
 pytestmark = pytest.mark.kernel

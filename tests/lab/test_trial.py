@@ -11,7 +11,7 @@ import pytest
 from lab.backend import LabError
 from lab.emulated import environment
 from lab.emulated.forkserver import ForkServer
-from lab.emulated.instruments import Instruments, flows_of
+from lab.emulated.meters.instruments import Instruments, flows_of
 from lab.emulated.network import Network
 from topologies.loader import load_topology
 

@@ -253,8 +253,8 @@ def test_what_did_not_heal_in_one_trial_is_healed_before_the_next(
 ) -> None:
     def check(lab: EmulatedLab, folder: Path) -> None:
         with monkeypatch.context() as broken:
-            broken.setattr("lab.emulated.faults_schedule.HEAL_BUDGET_S", 0.2)
-            broken.setattr("lab.emulated.faults_link.LinkSilence.heal", lambda _self: None)
+            broken.setattr("lab.emulated.faults.schedule.HEAL_BUDGET_S", 0.2)
+            broken.setattr("lab.emulated.faults.link.LinkSilence.heal", lambda _self: None)
             with pytest.raises(FaultFailed, match=r"not healed .*link-silent of fe1-fe2"):
                 one_trial(lab, folder / "1", FaultSpec("link-silent", "fe1-fe2"))
         trial = json.loads((folder / "1" / "trial.json").read_text())

@@ -218,7 +218,7 @@ def test_a_fault_that_cannot_be_is_one_line(tmp_path: Path, spec: FaultSpec, tex
 
 
 def test_kinds_take_what_the_emulated_lab_s_take() -> None:
-    emulated = pytest.importorskip("lab.emulated.faults")
+    emulated = pytest.importorskip("lab.emulated.faults.kinds")
     for name, kind in KINDS.items():
         assert kind.targets == emulated.KINDS[name].targets
         assert kind.arguments <= emulated.KINDS[name].arguments.keys()

@@ -15,16 +15,16 @@ from typing import Any
 
 from lab.backend import FaultFailed, LabError
 from lab.emulated import bpf_stage
-from lab.emulated.faults_bench import Bench
-from lab.emulated.faults_isolation import PASSING_MS, SILENCE_MS
-from lab.emulated.faults_netlink import (
+from lab.emulated.faults.bench import Bench
+from lab.emulated.faults.isolation import PASSING_MS, SILENCE_MS
+from lab.emulated.faults.netlink import (
     LinkSocket,
     add_clsact,
     add_program,
     delete_programs,
     is_absent,
 )
-from lab.emulated.faults_reach import Reach
+from lab.emulated.faults.reach import Reach
 
 LOSS_ROUNDS = 20
 """Tokens each way per look at random loss; looks add up within the schedule's budget."""

@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 
 from lab.backend import FaultFailed, LabError
 from lab.emulated.clock import STRIKE_PRIORITY, become_punctual, sleep_until
-from lab.emulated.faults_bench import Bench
-from lab.emulated.faults_process import thread_states
+from lab.emulated.faults.bench import Bench
+from lab.emulated.faults.process import thread_states
 from lab.emulated.namespaces import die_with_parent
 
 PERIOD_NS = 10_000_000

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lab.backend import FaultFailed, LabError
-from lab.emulated.faults_bench import Bench
+from lab.emulated.faults.bench import Bench
 
 _CONNECT_TIMEOUT_S = 1.0
 _MAX_ANSWER_OCTETS = 1 << 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from lab.emulated.journals import Journals
+from lab.emulated.meters.journals import Journals
 from lab.emulated.network import Network
 from topologies.model import Topology
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from signal import SIGTERM
 
 from lab.backend import LabError
-from lab.emulated.capture import Capture
 from lab.emulated.clock import ClockRecord, measure_offset
 from lab.emulated.forkserver import ForkServer, Proc
+from lab.emulated.meters.capture import Capture
+from lab.emulated.meters.probe_records import FIRST_PORT, MAX_PPS, MIN_PPS, ProbeFlow, join_halves
 from lab.emulated.network import NetNode, Network
-from lab.emulated.probe_records import FIRST_PORT, MAX_PPS, MIN_PPS, ProbeFlow, join_halves
 from lab.emulated.sandbox import PRIVATE
 from topologies.model import Topology
 
@@ -128,7 +128,7 @@ class Instruments:
 
     def _spawn(self, where: str | NetNode, module: str, config: dict[str, object]) -> Proc:
         node = self._network.node(where) if isinstance(where, str) else where
-        target = module if ":" in module else f"lab.emulated.{module}:run"
+        target = module if ":" in module else f"lab.emulated.meters.{module}:run"
         name = target.partition(":")[0].rpartition(".")[2]
         return self._forkserver.spawn(
             node, target, config, log=self._folder / f"{name}.log", name=f"{name} on {node.name}"

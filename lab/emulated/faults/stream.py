@@ -19,8 +19,8 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from lab.backend import FaultFailed, LabError
-from lab.emulated.beacon_record import STREAM_NETWORK
-from lab.emulated.faults_bench import Bench
+from lab.emulated.faults.bench import Bench
+from lab.emulated.meters.beacon_record import STREAM_NETWORK
 from lab.emulated.namespaces import die_with_parent
 
 DEFAULT_CHANGES = 1000

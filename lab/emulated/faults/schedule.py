@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from lab.backend import AppliedFault, FaultFailed, FaultSpec, LabError
-from lab.emulated import faults
 from lab.emulated.clock import STRIKE_PRIORITY, set_fifo, sleep_until
-from lab.emulated.faults_bench import Bench, Fault
+from lab.emulated.faults import kinds
+from lab.emulated.faults.bench import Bench, Fault
 
 HAPPEN_BUDGET_S = 5.0
 """In cold standby a planned switch of FEs with 100,000 routes each takes its time."""
@@ -120,7 +120,7 @@ class Strikes:
         if len(specs) > MAX_FAULTS:
             raise LabError(f"{len(specs)} faults in one schedule are more than {MAX_FAULTS}")
         for spec in specs:
-            faults.check(self._bench, spec)
+            kinds.check(self._bench, spec)
         self._all = [_Struck(spec) for spec in specs]
         strikes: dict[int, list[_Struck]] = {}
         moments: list[tuple[int, int, Callable[[], None], int]] = []
@@ -181,8 +181,8 @@ class Strikes:
     def _arm(self, struck: _Struck, at_ns: int) -> bool:
         struck.before_ns = struck.after_ns = at_ns
         try:
-            struck.target = faults.resolve(self._bench, struck.spec.target)
-            struck.fault = faults.arm(self._bench, struck.spec, struck.target)
+            struck.target = kinds.resolve(self._bench, struck.spec.target)
+            struck.fault = kinds.arm(self._bench, struck.spec, struck.target)
             struck.undo = self._undo.record(struck.spec, struck.target)
             struck.fault.prepare()
         except (LabError, OSError) as error:
@@ -277,7 +277,7 @@ def heal_outstanding(
     armed: list[tuple[int, str, str, Fault]] = []
     try:
         for number, spec in specs:
-            armed.append((number, spec.kind, spec.target, faults.arm(bench, spec, spec.target)))
+            armed.append((number, spec.kind, spec.target, kinds.arm(bench, spec, spec.target)))
         heal(armed, undo, journal)
         return [spec for _number, spec in specs]
     finally:

@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from lab.backend import FaultFailed, LabError
-from lab.emulated.faults_bench import Bench
-from lab.emulated.faults_netlink import (
+from lab.emulated.faults.bench import Bench
+from lab.emulated.faults.netlink import (
     BR_STATE_DISABLED,
     BR_STATE_FORWARDING,
     LinkSocket,
     set_admin,
     set_bridge_state,
 )
-from lab.emulated.faults_reach import Reach
+from lab.emulated.faults.reach import Reach
 
 SILENCE_MS = 8.0
 """No token of either direction within this time: it is silent. A token's way takes 0.1 ms."""

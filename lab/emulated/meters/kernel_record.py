@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from fe_datapath.config import ROUTE_PROTOCOL
-from lab.emulated import last_look
 from lab.emulated.interactive import ask_api
+from lab.emulated.meters import last_look
+from lab.emulated.meters.route_dump import DumpFailed, dump
+from lab.emulated.meters.route_rows import committed_rows, comparison, kernel_rows
 from lab.emulated.network import NetNode
 from lab.emulated.nodes import NetworkElement
-from lab.emulated.route_dump import DumpFailed, dump
-from lab.emulated.route_rows import committed_rows, comparison, kernel_rows
 
 PATIENCE_S = 1.0
 PAUSE_S = 0.02

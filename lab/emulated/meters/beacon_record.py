@@ -15,7 +15,7 @@ BEACON_NETWORK, BEACON_MASK = 0xC6120000, 0xFFFE0000
 """198.18.0.0/15, RFC 2544's benchmarking range."""
 STREAM_NETWORK, STREAM_MASK = 0x64400000, 0xFFC00000
 """100.64.0.0/10 (RFC 6598), which nothing else here uses: of a stream of changes number n is the
-n-th /24 of it (`lab/emulated/faults_stream.py`)."""
+n-th /24 of it (`lab/emulated/faults/stream.py`)."""
 
 BEACON_DTYPE = np.dtype([("at_ns", "<i8"), ("added", "u1"), ("destination", "<u4")])
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from lab.backend import FaultFailed, LabError
 from lab.emulated import bpf_stage
-from lab.emulated.faults_bench import Bench
-from lab.emulated.faults_isolation import PASSING_MS, SILENCE_MS
-from lab.emulated.faults_netlink import (
+from lab.emulated.faults.bench import Bench
+from lab.emulated.faults.isolation import PASSING_MS, SILENCE_MS
+from lab.emulated.faults.netlink import (
     LinkSocket,
     add_clsact,
     add_program,
@@ -27,7 +27,7 @@ from lab.emulated.faults_netlink import (
     is_absent,
     set_admin,
 )
-from lab.emulated.faults_reach import Reach
+from lab.emulated.faults.reach import Reach
 from topologies.model import Endpoint, Link
 
 

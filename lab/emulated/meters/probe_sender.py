@@ -1,10 +1,10 @@
 """The data probe's sender: all flows of one host, one packet per send, on absolute deadlines.
 
-Started by the fork server in the host's namespace as `lab.emulated.probe_sender:run`. Flows are
-interleaved: with F flows of P packets a second, packet i of flow f is due at
-start + (i*F + f) / (P*F). A packet whose deadline has passed is sent at once, so the number sent
-never depends on lateness; the lateness is in the record. What was sent is written at SIGTERM, at
-the configured end, and when the buffers are full.
+Started by the fork server in the host's namespace as `lab.emulated.meters.probe_sender:run`. Flows
+are interleaved: with F flows of P packets a second, packet i of flow f is due at start + (i*F + f)
+/ (P*F). A packet whose deadline has passed is sent at once, so the number sent never depends on
+lateness; the lateness is in the record. What was sent is written at SIGTERM, at the configured end,
+and when the buffers are full.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from lab.emulated.clock import SENDER_PRIORITY, become_punctual
-from lab.emulated.probe_records import (
+from lab.emulated.meters.probe_records import (
     DATAGRAM_OCTETS,
     MAX_PPS,
     PAYLOAD,

@@ -2,7 +2,7 @@
 
 A raw RTNLGRP_IPV4_ROUTE socket in each FE's namespace, parsed by hand; shares no code with the FE
 that makes the changes. One process holds the sockets of all FEs; the fork server starts it in any
-namespace as `lab.emulated.beacon_listener:run`. A socket filter lets only routes within
+namespace as `lab.emulated.meters.beacon_listener:run`. A socket filter lets only routes within
 198.18.0.0/15, and those of a stream of changes, through, so that programming 100,000 routes
 neither wakes this process nor overruns it; an overrun (ENOBUFS) is kept as a time at which the
 instrument was blind.
@@ -22,14 +22,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lab.emulated.beacon_record import (
+from lab.emulated.clock import LISTENER_PRIORITY, become_punctual
+from lab.emulated.meters.beacon_record import (
     BEACON_MASK,
     BEACON_NETWORK,
     STREAM_MASK,
     STREAM_NETWORK,
     BeaconRecord,
 )
-from lab.emulated.clock import LISTENER_PRIORITY, become_punctual
 from lab.emulated.namespaces import network_of
 
 _SOL_NETLINK = 270

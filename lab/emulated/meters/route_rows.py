@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from lab.emulated.beacon_record import BEACON_MASK, BEACON_NETWORK
-from lab.emulated.route_dump import Dump, Nexthop
+from lab.emulated.meters.beacon_record import BEACON_MASK, BEACON_NETWORK
+from lab.emulated.meters.route_dump import Dump, Nexthop
 
 NO_GATEWAY = "0.0.0.0"
 NAMED = 20

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.backend import FaultFailed, LabError
-from lab.emulated.faults_bench import Bench
+from lab.emulated.faults.bench import Bench
 from lab.emulated.kernel_state import clean
 
 DYING_BUDGET_S = 2.0

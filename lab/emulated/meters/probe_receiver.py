@@ -1,9 +1,9 @@
 """The data probe's receiver: all flows that end at one host, stamped by the kernel.
 
-Started by the fork server in the host's namespace as `lab.emulated.probe_receiver:run`. Every
-5 ms one recvmmsg per flow fetches what came; the kernel's SO_TIMESTAMPNS does not depend on when
-that is. SO_RXQ_OVFL counts what our own socket dropped, so that the probe's loss is never taken
-for the network's. On SIGTERM the sockets are drained and everything is written.
+Started by the fork server in the host's namespace as `lab.emulated.meters.probe_receiver:run`.
+Every 5 ms one recvmmsg per flow fetches what came; the kernel's SO_TIMESTAMPNS does not depend on
+when that is. SO_RXQ_OVFL counts what our own socket dropped, so that the probe's loss is never
+taken for the network's. On SIGTERM the sockets are drained and everything is written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from lab.emulated.clock import ClockRecord, become_punctual, measure_offset
-from lab.emulated.probe_records import RX_DTYPE, ProbeFlow, capacity, flows_of, write_half
+from lab.emulated.meters.probe_records import RX_DTYPE, ProbeFlow, capacity, flows_of, write_half
 
 _SO_RCVBUFFORCE = 33
 _SO_TIMESTAMPNS = 35

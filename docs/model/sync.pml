@@ -470,6 +470,12 @@ inline begin_next() {                  /* what waits begins, if its sender is th
 	c = 0; v = 0; t = 0; same = 0
 }
 
+#ifdef CYCLES  /* searching for a run without end: what is on the way to the FE arrives within a period */
+#define PERIOD_OVER (empty(to_fe[0]) && empty(to_fe[1]) && !busy && empty(waiting))
+#else
+#define PERIOD_OVER true
+#endif
+
 proctype FE() {
 	byte c, v, t, n, wf, wv, wt; bool same, ws;
 end:	do
@@ -586,7 +592,7 @@ end:	do
 #ifndef NO_FOLLOWER_CHECK
 	/* a timer: a replica that believes to follow falls behind */
 	:: atomic { alive[c] && session[c] && link[c] && role[c] == BACKUP && following[c] &&
-		!followed[OTHER(c)] && rlen[c] != fe_gen && empty(fr[0]) && empty(fr[1]) ->
+		!followed[OTHER(c)] && rlen[c] != fe_gen && empty(fr[0]) && empty(fr[1]) && PERIOD_OVER ->
 		following[c] = false; unverified[c] = true }
 #endif
 	/* a master makes a change */

@@ -60,6 +60,9 @@ class CellResult:
     detected_by: Mapping[str, int]
     reasons: tuple[str, ...]
     """Why trials were not `ok`, each different text once."""
+    worst_left_out_ms: float | None = None
+    """The longest control outage among trials that `disagree`: they are no part of the summaries,
+    and a long outage must not vanish with them."""
 
     @property
     def trials(self) -> int:
@@ -129,6 +132,9 @@ def _cell_result(plan: Plan, cell: Cell, outcomes: Sequence[Outcome]) -> CellRes
         loss_upper_bound(sent, lost),
         sources,
         tuple(dict.fromkeys(reason for o in outcomes for reason in o.reasons)),
+        max(
+            (o.control_outage_ms or 0.0 for o in outcomes if o.verdict == "disagree"), default=None
+        ),
     )
 
 
@@ -226,6 +232,7 @@ def cell_json(result: CellResult) -> dict[str, Any]:
         "loss_upper_bound": result.loss_bound,
         "detected_by": dict(result.detected_by),
         "reasons": list(result.reasons),
+        "worst_left_out_ms": _rounded(result.worst_left_out_ms),
         "metrics": {name: asdict(summary) for name, summary in result.metrics.items()},
     }
 

@@ -23,8 +23,11 @@ def median_and_max(summary: Summary, digits: int = 1) -> str:
 
 
 def verdicts(result: CellResult) -> str:
-    """`10 ok, 1 invalid`: whatever occurred."""
-    return ", ".join(f"{count} {name}" for name, count in result.counts.items() if count) or "none"
+    """`10 ok, 1 invalid`: whatever occurred; with the longest gap of those that `disagree`."""
+    parts = [f"{count} {name}" for name, count in result.counts.items() if count]
+    if result.worst_left_out_ms is not None:
+        parts.append(f"gap up to {result.worst_left_out_ms:.1f} ms in those that disagree")
+    return ", ".join(parts) or "none"
 
 
 def packets(result: CellResult) -> str:

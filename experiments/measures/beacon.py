@@ -79,13 +79,16 @@ def beats_missed(beacon: np.ndarray, gap: ControlGap, beacon_ms: float) -> int:
     """Beats around a change of master that were due and did not come: numbers that are left out in
     what each of the two masters sent within a second of the change, and whole intervals between
     the last beat of the one and the first of the other. A beat that is late by less than half an
-    interval is not missed."""
+    interval is not missed. The new master may be the old one started again, with numbers from 0."""
     silent = max(0, round(gap.outage_ms / beacon_ms) - 1)
     added = beacon[beacon["added"] == 1]
     near = added[np.abs(added["at_ns"] - gap.first_ns) <= NEAR_NS]
     skipped = 0
+    after = near["at_ns"] >= gap.first_ns
     for owner in {gap.old, gap.new}:
-        numbers = near["destination"][(near["destination"] >> 15) & 3 == owner] & 0x7FFF
-        steps = np.diff(numbers.astype(np.int64)) % 0x8000
-        skipped += int(np.sum(np.maximum(steps - 1, 0)))
+        own = (near["destination"] >> 15) & 3 == owner
+        for part in (own & ~after, own & after):
+            numbers = near["destination"][part] & 0x7FFF
+            steps = np.diff(numbers.astype(np.int64)) % 0x8000
+            skipped += int(np.sum(np.maximum(steps - 1, 0)))
     return silent + skipped

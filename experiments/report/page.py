@@ -16,7 +16,7 @@ from experiments.measures.records import read_trial
 from experiments.report import beside, dtimes, ladder, lifelines, loss, outages, path, style, sweep
 from experiments.results import CellResult, measured
 from experiments.runner import trial_folder
-from experiments.statistics import Summary
+from experiments.statistics import Summary, chance_upper_bound
 from experiments.table import packets, verdicts
 from topologies.model import Impairment
 
@@ -170,7 +170,7 @@ def _row(result: CellResult) -> dict[str, Any]:
         "outage": _interval(result.metrics["control_outage_ms"]),
         "data_outage": _interval(result.metrics["data_outage_ms"]),
         "packets": packets(result),
-        "bound": f"ratio < {result.loss_bound:.1e}" if result.loss_bound is not None else "",
+        "bound": _bound(result),
         "detected_by": ", ".join(f"{k} {v}" for k, v in result.detected_by.items()) or "–",
     }
 
@@ -190,6 +190,13 @@ def _interval(summary: Summary) -> tuple[str, ...]:
         return median, tail
     low, high = summary.interval
     return median, f"[{low:.{digits}f}, {high:.{digits}f}]", tail
+
+
+def _bound(result: CellResult) -> str:
+    chance = chance_upper_bound(result.counts["ok"])
+    if result.loss_bound is None or chance is None:
+        return ""
+    return f"ratio < {result.loss_bound:.1e}, in < {chance:.0%} of failovers"
 
 
 def _measuring(finished: Finished) -> list[tuple[str, str]]:

@@ -174,13 +174,15 @@ def fit(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
 
 
 def per_hour(outcomes: Sequence[Outcome]) -> tuple[float, float]:
-    """False alarms per hour of observed time, and the 95 % bound above it (rule of three where
-    there were none, else mean and two standard deviations of a Poisson count)."""
+    """False alarms per hour of observed time, and the 95 % bound above it: the
+    exact upper limit of a Poisson count, 3.0 where there were none (the rule of three)."""
+    from scipy.stats import chi2
+
     hours = sum(
         (o.description.calibrate_ms + o.description.observe_ms) / 3_600_000 for o in outcomes
     )
     count = sum(o.false_alarms for o in outcomes)
-    above = count + 2 * count**0.5 if count else 3.0
+    above = float(chi2.ppf(0.95, 2 * (count + 1)) / 2)
     return (count / hours, above / hours) if hours else (0.0, 0.0)
 
 

@@ -280,7 +280,10 @@ def test_results_is_a_page_with_the_best_run_of_each_scenario(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes = tmp_path / "notes.yaml"
-    notes.write_text("surprised: [It worked.]\nscenarios: {quickstart: Words about it.}\n")
+    notes.write_text(
+        "surprised: ['{quickstart/hot.dtime1_ms.n} trials.', '{failures/x.dtime1_ms.n} of no']\n"
+        "scenarios: {quickstart: 'It took {hot.dtime1_ms.max} ms.'}\n"
+    )
     monkeypatch.setattr("experiments.verbs.results.NOTES", notes)
     page = tmp_path / "out" / "results.md"
     line = f"ceha: there is no run with a result in {runs}"
@@ -295,7 +298,7 @@ def test_results_is_a_page_with_the_best_run_of_each_scenario(
     text = page.read_text()
     assert text.count("\n## quickstart\n") == 1
     for words in (
-        "| `hot` | 3 |", "- It worked.", "Words about it.", "a look, not a result",
+        "| `hot` | 3 |", "- 3 trials.", "It took ", "a look, not a result",
         "![quickstart](figures/results/quickstart.png)", "`failures`: not run for this page",
     ):  # fmt: skip
         assert words in text, words
@@ -307,6 +310,11 @@ def test_results_is_a_page_with_the_best_run_of_each_scenario(
         assert ceha("results", "--output", str(page)).exit_code == 0
     text = page.read_text()
     assert text.count("\n## quickstart\n") == 1, "made anew"
-    assert "## failures\n\n*Kept from an earlier page" in text
-    assert (text.count("Of another day."), text.count("*Kept from")) == (1, 1)
+    assert "## failures\n\n*From an earlier run" in text
+    assert (text.count("Of another day."), text.count("*From an earlier")) == (1, 1)
     assert "`failures`: not run" not in text
+    assert " of no\n" not in text
+    notes.write_text("scenarios: {quickstart: 'It took {hott.dtime1_ms.max} ms.'}\n")
+    line = "ceha: results-notes.yaml: there is no figure {hott.dtime1_ms.max} (quickstart)"
+    assert one_line(ceha("results", "--output", str(page))) == line
+    assert page.read_text() == text, "nothing is lost"

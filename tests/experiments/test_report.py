@@ -87,6 +87,12 @@ def test_the_page_says(folder: Path, words: str) -> None:
     assert words in Page((folder / "report.html").read_text()).text
 
 
+def test_every_expectation_is_there_with_its_figures(folder: Path) -> None:
+    text = Page((folder / "report.html").read_text()).text
+    assert "built-in method" not in text
+    assert "none, cold, cold-policy0, hot" in text, "where an expectation of all cells holds"
+
+
 def test_the_same_records_give_the_same_pictures(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.statistics import cliffs_delta, compare, loss_upper_bound, summarise
+from experiments.statistics import (
+    chance_upper_bound,
+    cliffs_delta,
+    compare,
+    loss_upper_bound,
+    summarise,
+)
 
 
 def test_summary_of_known_values() -> None:
@@ -48,6 +54,13 @@ def test_rule_of_three() -> None:
     assert loss_upper_bound(3000, 0) == pytest.approx(0.001)
     assert loss_upper_bound(3000, 1) is None
     assert loss_upper_bound(0, 0) is None
+
+
+def test_what_never_happened_in_n_trials_is_rare_only_as_far_as_they_go() -> None:
+    """Clopper and Pearson's upper limit for 0 of n, as tables have it."""
+    assert chance_upper_bound(10) == pytest.approx(0.2589, abs=1e-4)
+    assert chance_upper_bound(100) == pytest.approx(0.0295, abs=1e-4)
+    assert chance_upper_bound(0) is None
 
 
 def brute_delta(a: list[int], b: list[int]) -> float:

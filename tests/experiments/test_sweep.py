@@ -87,8 +87,11 @@ def test_false_alarms_are_counted_per_hour_with_a_bound() -> None:
         about = SimpleNamespace(calibrate_ms=600_000, observe_ms=1_200_000)
         return cast(Outcome, SimpleNamespace(description=about, false_alarms=alarms))
 
-    assert sweep.per_hour([seen(0), seen(0)]) == (0, 3)
-    assert sweep.per_hour([seen(4), seen(0)]) == (4, 8)
+    rate, above = sweep.per_hour([seen(0), seen(0)])
+    assert (rate, above) == (0, pytest.approx(3, abs=0.01))
+    rate, above = sweep.per_hour([seen(4), seen(0)])
+    # Poisson, one-sided 95 % upper limit of 4 (tables of the chi-squared distribution)
+    assert (rate, above) == (4, pytest.approx(9.154, abs=0.001))
     assert sweep.per_hour([]) == (0, 0)
 
 

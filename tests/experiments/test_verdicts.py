@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from experiments.measures.path import STEPS
+from experiments.plan import Cell, make_plan
+from experiments.results import cell_results
+from experiments.table import verdicts
 from tests.experiments.conftest import Make
 from tests.experiments.synthetic import Knobs
 
@@ -422,6 +425,29 @@ def test_a_beat_that_is_due_and_does_not_come_is_missed(make: Make) -> None:
         np.save(folder / "beacon-fe1.npy", np.delete(beacon, seen[len(seen) // 4]))
 
     assert make(Knobs(), change=lost_in_the_kernel).beats_missed == expected + 1
+
+
+def test_the_longest_gap_of_trials_that_disagree_is_told(make: Make) -> None:
+    """They are in no median: a long outage must not vanish with them."""
+    outcomes = [make(Knobs()), make(Knobs(beacon_extra_ms=60))]
+    assert [outcome.verdict for outcome in outcomes] == ["ok", "disagree"]
+    gap = outcomes[1].control_outage_ms
+    assert gap is not None
+    assert gap > 60
+    about = outcomes[0].description
+    cell = Cell("cell", about.settings, "crash", (), 10, 300, 800, False, ())
+    (result,) = cell_results(make_plan("mine", "diamond", [cell], 1, 0), outcomes)
+    assert result.metrics["control_outage_ms"].n == 1
+    assert verdicts(result) == f"1 ok, 1 disagree, gap up to {gap:.1f} ms in those that disagree"
+
+
+def test_a_ce_that_comes_back_beats_from_0_and_has_missed_nothing_by_that(make: Make) -> None:
+    outcome = make(Knobs(), mode="none")
+    gaps = outcome.gaps or {}
+    assert {(gap.old, gap.new) for gap in gaps.values()} == {(1, 1)}
+    silent = sum(round(gap.outage_ms / outcome.description.settings.beacon_ms) - 1
+                 for gap in gaps.values())  # fmt: skip
+    assert outcome.beats_missed == silent
 
 
 def test_the_steps_of_a_failover_add_up_to_the_time_until_the_first_change(make: Make) -> None:

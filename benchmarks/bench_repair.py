@@ -2,8 +2,8 @@
 
     python -m benchmarks.bench_repair [--cuts 50] [--routes 1000]
 
-An FE process gets its routes over one group, a primary and a backup (class ECMP), from a CE that
-then goes away for good. Then the far end of the primary's port goes down, again and again. A
+An FE process gets its routes over one group, a primary and a backup (class Ext-ECMP), from a CE
+that then goes away for good. Then the far end of the primary's port goes down, again and again. A
 netlink listener that shares no code path with the FE stamps the kernel's word of the lost carrier,
 and the kernel's word of the group that the FE put in its place; a probe of 5,000 packets a second
 goes over the group meanwhile, and what it loses is counted at the far end. At last both ports are
@@ -77,7 +77,7 @@ def configs(count: int) -> list[bytes]:
         0: {"HopSelector": 4, "Weight": 1, "Backup": False},
         1: {"HopSelector": 5, "Weight": 1, "Backup": True},
     }
-    group = row("ECMP", "GroupTable", GROUP, {"Members": members})
+    group = row("Ext-ECMP", "GroupTable", GROUP, {"Members": members})
     class_id, table, kind = table_of(IPV4)
     over = {"ECMPFlag": True, "DefaultRouteFlag": False, "Reserved": 0, "HopSelector": GROUP}
     prefixes = [(r.prefix, r.length) for r in routes(count, 4, 1)]

@@ -34,7 +34,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """An ECMP row of ours: HopSelectors of the next hop in use, and of its alternate."""
+    """A row of Ext-ECMP: HopSelectors of the next hop in use, and of its alternate."""
 
     primary: int
     standby: int

@@ -69,7 +69,7 @@ class CeConfig:
     destination; from 20.0.0.0/8 up."""
     alternates: bool = False
     """FEs get a loop-free alternate beside each next hop that has one (ce/alternates.py). Each FE
-    must have our ECMP class."""
+    must have our class Ext-ECMP."""
     ha_mode: Literal[0, 1, 2] = 0
     heartbeat_ms: int = 25
     """Sent to an FE when nothing else was (FEPO.CEHBPolicy 0)."""

@@ -22,7 +22,7 @@ class Table(Enum):
     """(LFB class, component) of the tables that a CE programs."""
 
     NEXT_HOPS = ("IPv4NextHop", "IPv4NextHopTable")
-    GROUPS = ("ECMP", "GroupTable")
+    GROUPS = ("Ext-ECMP", "GroupTable")
     """Next hops with their alternates; another CE's business if this one wants no alternates."""
     PREFIXES = ("IPv4UcastLPM", "IPv4PrefixTable")
 

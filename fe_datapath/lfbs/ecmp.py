@@ -1,4 +1,4 @@
-"""ECMP, our vendor class (forces/model/lfb/ecmp.xml), as next hop groups of the datapath.
+"""Ext-ECMP, our vendor class (forces/model/lfb/ecmp.xml), as next hop groups of the datapath.
 
 The group that the datapath has follows from the row and from which members it has: the members
 that are no backups share the traffic, the first backup waits as the standby; without any of the
@@ -32,7 +32,7 @@ class Groups(Instance):
     planned = 2  # after the next hops
 
     def __init__(self, library: Library, family: Family, next_hops: NextHops) -> None:
-        super().__init__(library.cls("ECMP"), family.ecmp_instance)
+        super().__init__(library.cls("Ext-ECMP"), family.ecmp_instance)
         self.family = family
         self.next_hops = next_hops
         self.prefixes: Prefixes

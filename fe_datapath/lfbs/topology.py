@@ -22,10 +22,10 @@ GRAPH = (
     ("IPv6Validator", "IPv6UnicastOut", "IPv6UcastLPM", "PktsIn"),
     ("IPv4UcastLPM", "NormalOut", "IPv4NextHop", "PktsIn"),
     ("IPv6UcastLPM", "NormalOut", "IPv6NextHop", "PktsIn"),
-    ("IPv4UcastLPM", "ECMPOut", "ECMP 1", "PktsIn"),
-    ("IPv6UcastLPM", "ECMPOut", "ECMP 2", "PktsIn"),
-    ("ECMP 1", "SuccessOut", "IPv4NextHop", "PktsIn"),
-    ("ECMP 2", "SuccessOut", "IPv6NextHop", "PktsIn"),
+    ("IPv4UcastLPM", "ECMPOut", "Ext-ECMP 1", "PktsIn"),
+    ("IPv6UcastLPM", "ECMPOut", "Ext-ECMP 2", "PktsIn"),
+    ("Ext-ECMP 1", "SuccessOut", "IPv4NextHop", "PktsIn"),
+    ("Ext-ECMP 2", "SuccessOut", "IPv6NextHop", "PktsIn"),
     ("IPv4NextHop", "SuccessOut", "EtherEncap", "EncapIn"),
     ("IPv6NextHop", "SuccessOut", "EtherEncap", "EncapIn"),
     ("EtherEncap", "SuccessOut", "BasicMetadataDispatch", "PktsIn"),
@@ -38,8 +38,8 @@ GRAPH = (
     ("EtherClassifier", "ExceptionOut", "RedirectOut", "PktsIn"),
     ("RedirectIn", "PktsOut", "EtherMACOut", "EtherPktsIn"),
 )
-"""From, output port (of a group: with its index), to, input port. "ECMP 1" is instance 1: there is
-one for each address family."""
+"""From, output port (of a group: with its index), to, input port. "Ext-ECMP 1" is instance 1: there
+is one for each address family."""
 BY_PORT = frozenset({"EtherPHYCop", "EtherMACIn", "EtherMACOut", "GenericScheduler"})
 """Classes with an instance for each port."""
 
@@ -61,7 +61,7 @@ def links(instances: Iterable[Present], exceptions: AbstractSet[str]) -> Iterato
     by_name: dict[str, list[Present]] = {}
     for instance in instances:
         name = instance.name
-        key = f"{name} {instance.instance_id}" if name == "ECMP" else name
+        key = f"{name} {instance.instance_id}" if name == "Ext-ECMP" else name
         by_name.setdefault(key, []).append(instance)
     for source, output, sink, entry in GRAPH:
         sources, sinks = by_name.get(source, []), by_name.get(sink, [])

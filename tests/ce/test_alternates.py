@@ -168,7 +168,7 @@ def test_without_alternates_the_rows_are_what_they_were() -> None:
 
 
 def test_the_rows_of_a_protected_prefix_on_the_wire() -> None:
-    """ECMP.GroupTable (forces/model/lfb/ecmp.xml) and IPv4PrefixTable (RFC 6956 section 5.3.1)."""
+    """Ext-ECMP.GroupTable (ecmp.xml) and IPv4PrefixTable (RFC 6956 section 5.3.1)."""
     route = Route(0x0A660100, 24, 16, 32)
     assert route.group == Group(16, 32)
     contents = row(Table.PREFIXES).unpack(pack_route(route))

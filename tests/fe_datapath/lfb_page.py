@@ -28,7 +28,8 @@ stands for a kernel with veth ports here; both pass the same suite (tests/datapa
 
 RedirectIn and RedirectOut are there if the FE's configuration has `redirect` ([redirect.md](redirect.md)).
 EtherPHYCop, EtherMACIn, EtherMACOut and GenericScheduler have an instance for each port, with its
-number; ECMP has one for IPv4 and one for IPv6.
+number; Ext-ECMP has one for IPv4 and one for IPv6. The two classes whose names begin with "Ext-" are
+ours, and their numbers are not registered ([model.md](model.md)).
 
 What goes into the kernel carries protocol number 200 (routes, next hops, groups, neighbours), and is
 found by it after a restart ([restart.md](restart.md)).
@@ -53,7 +54,7 @@ CLASSES = {
     "IPv6UcastLPM": "Likewise.",
     "IPv4NextHop": "Nexthop objects; the row's index is the object's identifier.",
     "IPv6NextHop": "Likewise; identifiers from 2^30.",
-    "ECMP": "Nexthop groups (resilient ones); a vendor class, for RFC 6956 leaves it to others.",
+    "Ext-ECMP": "Nexthop groups (resilient ones); a vendor class: RFC 6956 leaves this to others.",
     "BasicMetadataDispatch": "The way from EtherEncap to the ports: Linux has it built in.",
     "GenericScheduler": "The queueing disciplines that the port has.",
     "RedirectIn": "A packet socket on each port ([redirect.md](redirect.md)).",
@@ -113,7 +114,7 @@ BOUND = {
     "IPv4NextHop.IPv4NextHopTable": "RTM_NEWNEXTHOP. The row's MTU and LFBOutputSelectIndex are "
     "kept: a nexthop object has neither",
     "IPv6NextHop.IPv6NextHopTable": "as IPv4's",
-    "ECMP.GroupTable": "NHA_GROUP; the first backup waits as a standby",
+    "Ext-ECMP.GroupTable": "NHA_GROUP; the first backup waits as a standby",
     "BasicMetadataDispatch.MetadataID": "PHYPortID",
     "BasicMetadataDispatch.MetadataDispatchTable": "output N is the Nth port",
     "GenericScheduler.SchedulingDiscipline": "round robin: one queue, or an htb's equal classes. "
@@ -148,7 +149,7 @@ PROBES: dict[str, Any] = {
     "IPv6UcastLPM.IPv6PrefixTable": {},
     "IPv4NextHop.IPv4NextHopTable": {1: next_hop()},
     "IPv6NextHop.IPv6NextHopTable": {1: HOP6},
-    "ECMP.GroupTable": {},
+    "Ext-ECMP.GroupTable": {},
     "BasicMetadataDispatch.MetadataDispatchTable": {},
     "GenericScheduler.SchedulingDiscipline": 1,
     "FEPO.MulticastFEIDs": {0: 0xC0000001},

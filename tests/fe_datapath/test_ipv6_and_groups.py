@@ -1,5 +1,5 @@
-"""IPv6UcastLPM, IPv6NextHop and ECMP (a vendor class) on the FE's core: what the datapath is asked
-for, what is refused, and how a cut is repaired without a CE."""
+"""IPv6UcastLPM, IPv6NextHop and Ext-ECMP (a vendor class) on the FE's core: what the datapath is
+asked for, what is refused, and how a cut is repaired without a CE."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def group(*members: tuple[int, int, bool]) -> dict[str, Any]:
 
 
 def set_group(index: int, row: dict[str, Any], instance: int = V4) -> LfbSelect:
-    return set_value("ECMP", "GroupTable", index, value=row, instance=instance)
+    return set_value("Ext-ECMP", "GroupTable", index, value=row, instance=instance)
 
 
 def ecmp(number: int, selector: int) -> dict[str, Any]:
@@ -141,10 +141,10 @@ def test_groups_that_cannot_be(row: dict[str, Any], code: C) -> None:
 
 def test_what_is_used_cannot_go() -> None:
     made = protected()
-    for doomed in (delete("ECMP", 1, 9), delete("IPv4NextHop", 1, 6)):
+    for doomed in (delete("Ext-ECMP", 1, 9), delete("IPv4NextHop", 1, 6)):
         assert codes(made.config(doomed)) == [C.INVALID_PARAMETERS]
     assert codes(made.config(set_prefix(2, ecmp(2, 8)))) == [C.INVALID_PARAMETERS]
-    doomed = [delete("IPv4UcastLPM", 1, 1), delete("ECMP", 1, 9), delete("IPv4NextHop", 1, 6)]
+    doomed = [delete("IPv4UcastLPM", 1, 1), delete("Ext-ECMP", 1, 9), delete("IPv4NextHop", 1, 6)]
     assert set(codes(made.config(*doomed))) == {C.SUCCESS}
     assert (made.routes, made.groups, made.next_hops.keys()) == ({}, {}, {5})
 

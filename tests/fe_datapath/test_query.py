@@ -223,7 +223,7 @@ def test_fe_object_describes_the_fe() -> None:
     whole = {(cls, 1) for cls in (5, 6, 8, 9, 16)}
     sync = (LFBS.cls("Ext-FEStateSync").id, 1)
     unicast = {(10, 1), (11, 1), (12, 1), (13, 1)}
-    ecmp = {(LFBS.cls("ECMP").id, n) for n in (1, 2)}  # one for each address family
+    ecmp = {(LFBS.cls("Ext-ECMP").id, n) for n in (1, 2)}  # one for each address family
     assert pairs == {(1, 1), (2, 1), sync} | unicast | ecmp | per_port | whole
     supported = made.get("FEObject", "SupportedLFBs").values()
     assert {s["LFBName"] for s in supported} >= {"FEPO", "IPv4UcastLPM", "EtherPHYCop"}

@@ -32,6 +32,12 @@ def test_the_shipped_classes_are_fe_object_fepo_and_rfc6956() -> None:
         library().cls("FEPO", "1.1")
 
 
+def test_rfc5812_9_2_names_of_classes_above_65535_begin_with_ext() -> None:
+    ours = {cls.id: cls.name for cls in CLASSES if cls.id > 65535}
+    assert sorted(ours) == [65552, 65553, 131073]
+    assert all(name.startswith("Ext-") for name in ours.values())
+
+
 @pytest.mark.parametrize(
     ("cls", "part"), COMPONENTS, ids=[f"{cls.name}.{part.name}" for cls, part in COMPONENTS]
 )

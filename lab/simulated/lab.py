@@ -24,7 +24,7 @@ MAX_ROUTES = 1_000_000
 CHECKED_SHARE = 0.02
 """Of the messages: encoded, decoded and compared."""
 KERNEL_TRANSPORTS = ("sctp", "tcp")
-"""Their kernels bury a killed process's associations, and acknowledge for a stopped one."""
+"""Their kernels abort a killed process's associations, and acknowledge for a stopped one."""
 
 
 def manners_of(settings: CellSettings) -> Manners:

@@ -7,7 +7,7 @@ dialled, as CEs do among themselves.
 
 Losses are told as real transports tell them: a dead process's host answers the next packet
 (`icmp`), a stack that does not know the association any more aborts it (`abort`), silence ends at
-the retransmission limit (`retransmission`), a kernel that buries its process may abort at once.
+the retransmission limit (`retransmission`), the kernel may abort at once when its process exits.
 """
 
 from __future__ import annotations

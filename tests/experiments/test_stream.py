@@ -67,7 +67,7 @@ def test_what_was_acknowledged_and_perhaps_the_one_under_way(make: Make, count: 
         [(1, n) for n in (*range(10), 9, *range(10, 20))],
         [*((1, n) for n in range(20)), (0, 7), (1, 7)],
     ],
-    ids=["lost", "never asked for", "gap", "turned round", "twice", "taken away meanwhile"],
+    ids=["lost", "never asked for", "gap", "reordered", "twice", "taken away meanwhile"],
 )
 def test_anything_else_is_a_violation(make: Make, seen: list[tuple[int, int]]) -> None:
     outcome = judged(make, seen)

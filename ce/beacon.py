@@ -11,7 +11,7 @@ from ce.config import BEACON_ROW, beacon_prefix
 from ce.exchange import Exchange
 from ce.fe_tables import FeTables, Table
 from ce.lfbs import hop_selector, pack_route, table
-from ce.routing import Route
+from ce.routes import Route
 from forces.effects import Effect, Journal
 from forces.messages import OperType
 from forces.paths import FullData, PathData

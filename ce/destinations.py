@@ -14,7 +14,7 @@ from ce.config import Destination
 from ce.fr_peer import LFB, FrPeer
 from ce.lfbs import component
 from ce.ne_state import NeState
-from ce.routing import run_time_row
+from ce.routes import run_time_row
 from forces.errors import ResultCode
 from forces.messages import LfbSelect, OperType
 

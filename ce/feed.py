@@ -16,7 +16,7 @@ from ce.fe_tables import Table, small_tables
 from ce.lfbs import read_rows, table_get
 from ce.position import State, read_state, state_get
 from ce.replica import FeReplica
-from ce.routing import last_configured_row
+from ce.routes import last_configured_row
 from forces.errors import ProtocolError, ResultCode
 from forces.messages import Message
 from forces.paths import TABLE_END

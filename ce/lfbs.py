@@ -16,7 +16,7 @@ from typing import Any
 
 from ce.alternates import Group
 from ce.fe_tables import Op, Rows, Table, Write
-from ce.routing import FeRoutes, NextHop, Route, Synthetic, synthetic_network
+from ce.routes import FeRoutes, NextHop, Route, Synthetic, synthetic_network
 from forces.errors import ProtocolError, ResultCode
 from forces.messages import LfbSelect, Message, Operation, OperType
 from forces.model import library

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from ce.config import CeConfig, Destination
 from ce.fe_tables import FeTables
 from ce.lfbs import RowPacker
-from ce.routing import FeRoutes, PortKey, Routing
+from ce.routes import FeRoutes
+from ce.routing import Routing
+from ce.shortest_paths import PortKey
 
 
 class NeState:

@@ -1,4 +1,4 @@
-"""Shortest paths over the configured network with the learned port states (DESIGN section 7).
+"""The rows of every FE: the configured network with the learned port states (DESIGN section 7).
 
 A pure function: the same configuration and the same set of ports known to be down give the same
 rows on every CE, whatever order the events came in. Row indexes and HopSelectors come from the
@@ -9,113 +9,32 @@ wanted (`ce.alternates`), a route that has one leads to a group of two next hops
 from __future__ import annotations
 
 import ipaddress
-import itertools
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
-from heapq import heappop, heappush
 
 from ce.alternates import MAX_SELECTOR, Group, Way, alternate
 from ce.config import CeConfig, Destination, PortView
+from ce.routes import (
+    FIRST_DESTINATION_ROW,
+    FIRST_RUN_TIME_ROW,
+    FIRST_SYNTHETIC_ROW,
+    MAX_DESTINATIONS,
+    MAX_SYNTHETIC,
+    SYNTHETIC_BASE,
+    SYNTHETIC_LENGTH,
+    FeRoutes,
+    NextHop,
+    Prefixes,
+    Route,
+    Synthetic,
+    run_time_row,
+    synthetic_network,
+)
+from ce.shortest_paths import Paths, PortKey
 
-FIRST_DESTINATION_ROW = 2
-"""IPv4PrefixTable index of the first destination; BEACON_ROW is below it."""
-FIRST_SYNTHETIC_ROW = 1000
-FIRST_RUN_TIME_ROW = 0x80000000
-MAX_DESTINATIONS = FIRST_SYNTHETIC_ROW - FIRST_DESTINATION_ROW
-MAX_SYNTHETIC = 1_000_000  # 20.0.0.0/8 and a little more: far from every other range of the lab
-SYNTHETIC_BASE = 0x14000000  # 20.0.0.0
-SYNTHETIC_LENGTH = 24
 GATEWAYS_PER_PORT = 16
 """HopSelector = port * 16 + number of the gateway on that port."""
-
-PortKey = tuple[int, int]
-"""(FE ID, PHYPortID)."""
-
-
-@dataclass(frozen=True, slots=True)
-class NextHop:
-    port: int
-    gateway: str
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    network: int
-    """Address as an integer, host bits zero."""
-    length: int
-    selector: int
-    """HopSelector: index of the next hop."""
-    standby: int = 0
-    """That of its loop-free alternate; 0: it has none."""
-
-    @property
-    def group(self) -> Group | None:
-        """What the row points to, if it has an alternate."""
-        return Group(self.selector, self.standby) if self.standby else None
-
-    @property
-    def prefix(self) -> str:
-        return f"{ipaddress.IPv4Address(self.network)}/{self.length}"
-
-
-@dataclass(frozen=True, slots=True)
-class Synthetic:
-    """Rows from FIRST_SYNTHETIC_ROW on, all over one next hop: what a hundred thousand rows have in
-    common."""
-
-    count: int
-    selector: int
-    standby: int = 0
-
-    def route(self, number: int) -> Route:
-        return Route(synthetic_network(number), SYNTHETIC_LENGTH, self.selector, self.standby)
-
-    @property
-    def rows(self) -> range:
-        return range(FIRST_SYNTHETIC_ROW, FIRST_SYNTHETIC_ROW + self.count)
-
-
-def synthetic_network(number: int) -> int:
-    return SYNTHETIC_BASE + (number << (32 - SYNTHETIC_LENGTH))
-
-
-class Prefixes(Mapping[int, Route]):
-    """Rows of one prefix table."""
-
-    def __init__(self, own: Mapping[int, Route], synthetic: Synthetic | None) -> None:
-        self.own = own
-        """But the synthetic ones."""
-        self.synthetic = synthetic
-
-    def __getitem__(self, row: int) -> Route:
-        if self.synthetic is not None and row in self.synthetic.rows:
-            return self.synthetic.route(row - FIRST_SYNTHETIC_ROW)
-        return self.own[row]
-
-    def __iter__(self) -> Iterator[int]:
-        return itertools.chain(self.own, self.synthetic.rows if self.synthetic else ())
-
-    def __len__(self) -> int:
-        return len(self.own) + (self.synthetic.count if self.synthetic else 0)
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, Prefixes):
-            return self.synthetic == other.synthetic and self.own == other.own
-        return super().__eq__(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-@dataclass(frozen=True, slots=True)
-class FeRoutes:
-    """One FE's rows by index."""
-
-    next_hops: Mapping[int, NextHop]
-    prefixes: Prefixes
-    groups: Mapping[int, Group] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,49 +59,6 @@ class _Target:
         return route
 
 
-@dataclass(slots=True)
-class _Paths:
-    """Shortest paths while these ports are down, as far as somebody has asked for them."""
-
-    down: AbstractSet[PortKey]
-    usable: Mapping[int, list[Way]]
-    distances: dict[int, dict[int, int]] = field(default_factory=dict)
-    """FE to reach -> FE -> cost."""
-
-    def reach(self, far: int) -> None:
-        if far not in self.distances:
-            self.distances[far] = _distances(far, self.usable)
-
-    def towards(self, fe: int, far: int) -> list[Way]:
-        """The ways of this FE that lead to that one at the least cost."""
-        costs = self.distances[far]
-        if fe not in costs:
-            return []
-        return [
-            way
-            for way in self.usable[fe]
-            if way.neighbor in costs and costs[fe] == way.cost + costs[way.neighbor]
-        ]
-
-
-def _distances(far: int, usable: Mapping[int, Iterable[Way]]) -> dict[int, int]:
-    """Costs to an FE from all that reach it (Dijkstra, from there)."""
-    into: dict[int, list[tuple[int, int]]] = {fe: [] for fe in usable}
-    for fe, ways in usable.items():
-        for way in ways:
-            into[way.neighbor].append((fe, way.cost))
-    costs: dict[int, int] = {}
-    nearest = [(0, far)]
-    while nearest:
-        cost, here = heappop(nearest)
-        if here not in costs:
-            costs[here] = cost
-            for fe, more in into[here]:
-                if fe not in costs:
-                    heappush(nearest, (cost + more, fe))
-    return costs
-
-
 @lru_cache(maxsize=4096)
 def _network(prefix: str) -> ipaddress.IPv4Network:
     """Every CE is told of the same destinations, and more than once."""
@@ -192,17 +68,6 @@ def _network(prefix: str) -> ipaddress.IPv4Network:
 @lru_cache(maxsize=4096)
 def _address(gateway: str) -> ipaddress.IPv4Address:
     return ipaddress.IPv4Address(gateway)
-
-
-def last_configured_row(config: CeConfig) -> int:
-    """No row of the configuration's is behind it; those that are added while running are."""
-    return FIRST_SYNTHETIC_ROW + config.extra_routes - 1
-
-
-def run_time_row(prefix: str) -> int:
-    """Row of a destination that was added while running: from the prefix alone, hence the same on
-    every CE that was told of it."""
-    return FIRST_RUN_TIME_ROW | zlib.crc32(prefix.encode()) & 0x7FFFFFFF
 
 
 @dataclass(slots=True)
@@ -220,7 +85,7 @@ class Routing:
     _synthetic: _Target | None = field(init=False)
     """Stands for all of them."""
     _rank: dict[int, int] = field(init=False)
-    _paths: _Paths | None = field(init=False, default=None)
+    _paths: Paths | None = field(init=False, default=None)
     """Of the last computation: a new destination changes none."""
     _configured: set[tuple[int, int]] = field(init=False)
     """Network and length of the destinations that the configuration has."""
@@ -371,7 +236,7 @@ class Routing:
             paths.reach(fe)
         return {fe: self._rows(fe, down, wanted, paths) for fe in self._selectors}
 
-    def _paths_without(self, down: AbstractSet[PortKey]) -> _Paths:
+    def _paths_without(self, down: AbstractSet[PortKey]) -> Paths:
         usable: dict[int, list[Way]] = {fe: [] for fe in self._selectors}
         for (fe, number), far in self._far_end.items():
             if (fe, number) in down or far in down:
@@ -381,14 +246,14 @@ class Routing:
         for choices in usable.values():
             # By neighbour first: paths of both directions meet the same FEs.
             choices.sort(key=lambda way: (way.neighbor, way.port))
-        return _Paths(frozenset(down), usable)
+        return Paths(frozenset(down), usable)
 
     def _rows(
         self,
         fe: int,
         down: AbstractSet[PortKey],
         wanted: AbstractSet[int],
-        paths: _Paths,
+        paths: Paths,
     ) -> FeRoutes:
         selectors = self._selectors[fe]
         next_hops = {

@@ -28,7 +28,7 @@ from ce.lfbs import (
     table_get,
 )
 from ce.programming import Programmer
-from ce.routing import last_configured_row
+from ce.routes import last_configured_row
 from forces.errors import ProtocolError, ResultCode
 from forces.messages import LfbSelect, OperType
 from forces.paths import TABLE_END

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ce.config import CeConfig, beacon_prefix
-from ce.routing import PortKey, Routing
+from ce.routing import Routing
+from ce.shortest_paths import PortKey
 
 IPV4 = 0x0800
 PRIORITY_BASE = 100

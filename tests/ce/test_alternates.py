@@ -14,7 +14,8 @@ from ce.alternates import Group
 from ce.config import CeConfig
 from ce.fe_tables import Table
 from ce.lfbs import pack_group, pack_route, row
-from ce.routing import FIRST_DESTINATION_ROW, FeRoutes, Route, Routing
+from ce.routes import FIRST_DESTINATION_ROW, FeRoutes, Route
+from ce.routing import Routing
 from tests.ce.network import diamond
 from tests.ce.test_routing import config_of
 

@@ -9,12 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ce.config import CeConfig, Destination, FeView, Peer, PortView
-from ce.routing import (
-    FIRST_DESTINATION_ROW,
-    FIRST_RUN_TIME_ROW,
-    FIRST_SYNTHETIC_ROW,
-    Routing,
-)
+from ce.routes import FIRST_DESTINATION_ROW, FIRST_RUN_TIME_ROW, FIRST_SYNTHETIC_ROW
+from ce.routing import Routing
 from tests.ce.network import diamond
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from ce.fe_tables import Table
-from ce.routing import FIRST_RUN_TIME_ROW
+from ce.routes import FIRST_RUN_TIME_ROW
 from fe_datapath.datapath import Change, DelRoute, SetRoute
 from forces.effects import Effect, Program
 from forces.events import Event

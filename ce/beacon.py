@@ -10,8 +10,9 @@ from __future__ import annotations
 from ce.config import BEACON_ROW, beacon_prefix
 from ce.exchange import Exchange
 from ce.fe_tables import FeTables, Table
-from ce.lfbs import hop_selector, pack_route, table
+from ce.lfbs import table
 from ce.routes import Route
+from ce.rows import hop_selector, pack_route
 from forces.effects import Effect, Journal
 from forces.messages import OperType
 from forces.paths import FullData, PathData

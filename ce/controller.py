@@ -6,9 +6,9 @@ one FE is the session's matter; here is what concerns several, or an FE that is 
 
 from __future__ import annotations
 
+from ce.answers import has_result
 from ce.commands import Commands
 from ce.config import CeConfig
-from ce.lfbs import has_result
 from ce.ne_state import NeState
 from ce.redirect import CeRedirect
 from ce.replication import Replication

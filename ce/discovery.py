@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 
+from ce.answers import answers, read_rows
 from ce.fe_tables import Rows, Table, small_tables
-from ce.lfbs import PORT_UP, answers, component, read_rows, table_get
+from ce.lfbs import PORT_UP, component, table_get
 from forces.errors import ProtocolError
 from forces.messages import LfbSelect, Message, Operation, OperType
 from forces.paths import FullData

@@ -1,6 +1,6 @@
 """What one FE's tables should hold against what the FE has acknowledged, and the difference.
 
-Rows are opaque contents here (packed by `ce.lfbs`), compared octet by octet. Three pictures per
+Rows are opaque contents here (packed by `ce.rows`), compared octet by octet. Three pictures per
 FE: *intended* (routing's result), *expected* (the FE's when everything under way has been
 acknowledged), *confirmed* (what it has acknowledged). Differences are taken against *expected*,
 so that nothing is sent twice while an answer is on its way.

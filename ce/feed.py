@@ -11,9 +11,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ce.answers import read_rows
 from ce.exchange import Answer
 from ce.fe_tables import Table, small_tables
-from ce.lfbs import read_rows, table_get
+from ce.lfbs import table_get
 from ce.position import State, read_state, state_get
 from ce.replica import FeReplica
 from ce.routes import last_configured_row

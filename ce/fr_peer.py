@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ce.answers import all_failures
 from ce.config import CeConfig
 from ce.exchange import Answer, Exchange
-from ce.lfbs import all_failures, component
+from ce.lfbs import component
 from forces.association import Association, Due
 from forces.effects import Effect, Send, SetTimer
 from forces.errors import ProtocolError, ResultCode

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from ce.config import CeConfig, Destination
 from ce.fe_tables import FeTables
-from ce.lfbs import RowPacker
 from ce.routes import FeRoutes
 from ce.routing import Routing
+from ce.rows import RowPacker
 from ce.shortest_paths import PortKey
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ce.lfbs import answers, component, failure
+from ce.answers import answers, failure
+from ce.lfbs import component
 from ce.replica import Position
 from forces.errors import ProtocolError, ResultCode
 from forces.messages import LfbSelect, Message, OperType

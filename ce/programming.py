@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from ce.answers import failed_rows
 from ce.beacon import FeBeacon
 from ce.exchange import Answer, Exchange, Outcome
 from ce.fe_tables import FeTables, Op, Table, Write
-from ce.lfbs import failed_rows, write_select
+from ce.lfbs import write_select
 from ce.work import Work
 from forces.effects import Effect, Journal
 from forces.errors import ResultCode

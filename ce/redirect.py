@@ -11,9 +11,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 
+from ce.answers import answers
 from ce.config import CeConfig, Destination
 from ce.exchange import Answer
-from ce.lfbs import answers, component
+from ce.lfbs import component
 from ce.ne_state import NeState
 from ce.session import FeSession, Role
 from forces.effects import Effect, FollowPort, InjectPacket, Journal, Send

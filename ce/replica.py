@@ -11,9 +11,11 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ce.answers import leaves
 from ce.config import BEACON_ROW
 from ce.fe_tables import TABLES, FeTables, Rows, Table
-from ce.lfbs import component, is_row, leaves, row_octets, split_rows, table
+from ce.lfbs import component, table
+from ce.rows import is_row, row_octets, split_rows
 from forces.errors import ProtocolError, ResultCode
 from forces.messages import Message, OperType
 from forces.paths import FullData, PathData, SparseData

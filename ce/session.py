@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from ce.answers import answers
 from ce.backups import Backups
 from ce.beacon import FeBeacon
 from ce.change_log import ChangeLog
@@ -19,7 +20,7 @@ from ce.departure import Departure
 from ce.discovery import Picture, discovery_query, read, role_query
 from ce.exchange import Answer, Exchange
 from ce.fe_tables import FeTables
-from ce.lfbs import PORT_UP, answers, event
+from ce.lfbs import PORT_UP, event
 from ce.ne_state import NeState
 from ce.position import position_get, read_state
 from ce.programming import Programmer

@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ce.answers import all_failures
 from ce.exchange import Answer, Outcome
-from ce.lfbs import all_failures, component
+from ce.lfbs import component
 from ce.session import FeSession, Role
 from forces.errors import ResultCode
 from forces.messages import OperType

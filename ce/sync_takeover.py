@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ce.answers import all_failures
 from ce.config import BEACON_ROW
 from ce.discovery import Picture, fe_state_get, ports_get, read
 from ce.exchange import Answer
 from ce.fe_tables import Table
-from ce.lfbs import FE_OPER_ENABLE, all_failures, component, table
+from ce.lfbs import FE_OPER_ENABLE, component, table
 from ce.position import position_get, read_state, state_get
 from ce.programming import Programmer
 from ce.replica import FeReplica, Position, row_changes

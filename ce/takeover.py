@@ -15,18 +15,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from ce.answers import all_failures, read_rows
 from ce.config import BEACON_ROW
 from ce.discovery import Picture, fe_state_get, ports_get, read
 from ce.exchange import Answer, Outcome
 from ce.fe_tables import TABLES, Rows, Table, fits_one_replace, small_tables
-from ce.lfbs import (
-    FE_OPER_ENABLE,
-    all_failures,
-    component,
-    event,
-    read_rows,
-    table_get,
-)
+from ce.lfbs import FE_OPER_ENABLE, component, event, table_get
 from ce.programming import Programmer
 from ce.routes import last_configured_row
 from forces.errors import ProtocolError, ResultCode

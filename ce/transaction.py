@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from ce.answers import all_failures
 from ce.exchange import Answer, Exchange, Outcome
-from ce.lfbs import all_failures
 from forces.header import TransPhase
 from forces.messages import LfbSelect, Operation, OperType
 

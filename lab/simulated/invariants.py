@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ce.answers import answers
 from ce.fe_tables import Table
-from ce.lfbs import answers, event, row
+from ce.lfbs import event, row
 from fe_datapath.configs import Request
 from fe_datapath.datapath import SetForwarding, SetRoute
 from fe_datapath.element import ForwardingElement

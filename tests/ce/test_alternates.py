@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from ce.alternates import Group
 from ce.config import CeConfig
 from ce.fe_tables import Table
-from ce.lfbs import pack_group, pack_route, row
+from ce.lfbs import row
 from ce.routes import FIRST_DESTINATION_ROW, FeRoutes, Route
 from ce.routing import Routing
+from ce.rows import pack_group, pack_route
 from tests.ce.network import diamond
 from tests.ce.test_routing import config_of
 

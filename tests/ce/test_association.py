@@ -9,7 +9,7 @@ import pytest
 
 from ce.config import BEACON_ROW, Peer, beacon_prefix
 from ce.controller import Controller
-from ce.lfbs import hop_selector
+from ce.rows import hop_selector
 from forces.channels import Channel
 from forces.effects import Deliver, Disconnect, Journal, Send
 from forces.events import Command, LossCause, MessageReceived

@@ -11,7 +11,7 @@ import pytest
 
 from ce.config import BEACON_ROW, CeConfig, beacon_prefix
 from ce.fe_tables import Table
-from ce.lfbs import hop_selector
+from ce.rows import hop_selector
 from forces.errors import ResultCode
 from forces.events import LossCause
 from forces.header import MessageType

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from ce.answers import read_rows
 from ce.exchange import Answer, Exchange, Outcome
 from ce.fe_tables import Table
-from ce.lfbs import read_rows
 from fe_datapath.lfbs.instance import Instance
 from forces.association import Association
 from forces.effects import Send

@@ -397,7 +397,7 @@ def test_an_empty_or_endless_transaction_is_not_begun() -> None:
 
 def test_rfc5810_7_6_2_a_commit_response_without_a_path_is_read_by_the_ce() -> None:
     """Also one with a path, as Figure 31 draws it."""
-    from ce.lfbs import all_failures
+    from ce.answers import all_failures
 
     kind = MessageType.CONFIG_RESPONSE
     header = Header(kind, 2, CE1, 1, Flags(priority=PRIORITY[kind]))

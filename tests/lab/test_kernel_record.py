@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from ce.alternates import Group
 from ce.commands import packed
 from ce.fe_tables import FeTables, Table
-from ce.lfbs import pack_group, pack_next_hop, pack_route
 from ce.routes import NextHop, Route
+from ce.rows import pack_group, pack_next_hop, pack_route
 from fe_datapath.config import ROUTE_PROTOCOL
 from lab.emulated.meters.route_dump import DumpFailed, dump, messages, parse_nexthops, parse_routes
 from lab.emulated.meters.route_rows import committed_rows, comparison, kernel_rows

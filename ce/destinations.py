@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ce.config import Destination
-from ce.fr_peer import LFB, FrPeer
+from ce.fr_peer import FrPeer
 from ce.lfbs import component
 from ce.ne_state import NeState
+from ce.replica_lfb import LFB
 from ce.routes import run_time_row
 from forces.errors import ResultCode
 from forces.messages import LfbSelect, OperType

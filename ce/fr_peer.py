@@ -1,4 +1,4 @@
-"""One other CE: the association both ways, and the messages of Ext-CEReplica (docs/ce-ce-sync.md).
+"""One other CE: the association both ways, and what waits for its replicas (docs/ce-ce-sync.md).
 
 `is_element`: it took us as an element, its Configs are changes for our replicas. `replicates`: it
 is an element of ours, and gets ours.
@@ -7,30 +7,18 @@ is an element of ours, and gets ours.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from ce.answers import all_failures
 from ce.config import CeConfig
 from ce.exchange import Answer, Exchange
-from ce.lfbs import component
+from ce.replica_lfb import Apply, Learn, carry_out, change_of, not_read, wants
 from forces.association import Association, Due
 from forces.effects import Effect, Send, SetTimer
-from forces.errors import ProtocolError, ResultCode
 from forces.header import Ack, Header, MessageType
-from forces.messages import (
-    LfbSelect,
-    Message,
-    Operation,
-    OperType,
-    SetupResult,
-    flags_for,
-)
-from forces.model import library
-from forces.paths import FullData, PathData, Result
+from forces.messages import LfbSelect, Message, SetupResult, flags_for
 
 MS = 1_000_000
-LFB = "Ext-CEReplica"
 MAX_BATCH_OCTETS = 128 << 10
 """Of one Config to a replica."""
 OTHER_OCTETS = 128
@@ -41,12 +29,6 @@ ANSWER_NS = 1_000_000_000
 SETUP_AGAIN_NS = 200_000_000
 """An AssociationSetup that is not answered is sent anew: the other end may have been a moment
 behind, and the transport holds."""
-
-Apply = Callable[[int, int, int, int, bytes], ResultCode]
-"""FE, incarnation, term, generation, message -> what became of it."""
-
-Learn = Callable[[int, Mapping[str, Any]], ResultCode]
-"""Row and value of Destinations -> what became of it."""
 
 
 class FrPeer:
@@ -180,14 +162,7 @@ class FrPeer:
         self.followed[fe] = generation
 
     def queue(self, fe: int, incarnation: int, term: int, generation: int, octets: bytes) -> None:
-        change = component(LFB, "Changes", fe)
-        value = {
-            "Incarnation": incarnation,
-            "Term": term,
-            "Generation": generation,
-            "Config": octets,
-        }
-        select = change.select(OperType.SET, change.set(value))
+        select = change_of(fe, incarnation, term, generation, octets)
         self.queued.append((fe, generation, select, len(octets)))
 
     def queue_other(self, select: LfbSelect) -> None:
@@ -234,96 +209,19 @@ class FrPeer:
     # From it, to ours
 
     def answer_changes(self, message: Message, apply: Apply, learn: Learn, now: int) -> None:
-        """Each change by itself, in order; the answer has the shape of the request."""
-        answers = []
-        for select in message.lfbs:
-            operations = []
-            for operation in select.operations:
-                paths = tuple(
-                    PathData(
-                        path.ids, content=Result(_change(select, operation, path, apply, learn))
-                    )
-                    for path in operation.paths
-                )
-                kind = {OperType.DEL: OperType.DEL_RESPONSE}.get(
-                    operation.type, OperType.SET_RESPONSE
-                )
-                operations.append(Operation(kind, paths))
-            answers.append(LfbSelect(select.class_id, select.instance_id, tuple(operations)))
+        answers = carry_out(message, apply, learn)
         if message.header.flags.ack is Ack.ALWAYS_ACK:
             response = MessageType.CONFIG_RESPONSE
             header = message.header.reply(response, flags_for(response))
-            self._send(Message(header, tuple(answers)), now)
+            self._send(Message(header, answers), now)
 
     def answer_query(self, message: Message, now: int) -> None:
-        """There is nothing to read: what a replica has, its CE's local API shows."""
-        code = Result(ResultCode.NOT_SUPPORTED)
-        answers = tuple(
-            LfbSelect(
-                select.class_id,
-                select.instance_id,
-                tuple(
-                    Operation(
-                        OperType.GET_RESPONSE,
-                        tuple(PathData(path.ids, content=code) for path in operation.paths),
-                    )
-                    for operation in select.operations
-                ),
-            )
-            for select in message.lfbs
-        )
         kind = MessageType.QUERY_RESPONSE
-        self._send(Message(message.header.reply(kind, flags_for(kind)), answers), now)
+        header = message.header.reply(kind, flags_for(kind))
+        self._send(Message(header, not_read(message)), now)
 
     def want(self, fe: int, incarnation: int, generation: int, now: int) -> None:
-        """Event ReplicaWants: this CE's replica has everything up to this generation."""
-        event = library().cls(LFB).event("ReplicaWants")
-        assert event.report_type is not None
-        wanted = {"FEID": fe, "Incarnation": incarnation, "Generation": generation}
-        content = FullData(event.report_type.pack({"Wanted": wanted}))
-        report = Operation(OperType.REPORT, (PathData(event.path, content=content),))
+        """This CE's replica has everything up to this generation."""
         kind = MessageType.EVENT_NOTIFICATION
         header = Header(kind, self._config.id, self.id, 0, flags_for(kind))
-        lfbs = (LfbSelect(component(LFB, "Changes").class_id, 1, (report,)),)
-        self._send(Message(header, lfbs), now)
-
-
-def _change(
-    select: LfbSelect, operation: Operation, path: PathData, apply: Apply, learn: Learn
-) -> ResultCode:
-    changes, destinations = component(LFB, "Changes"), component(LFB, "Destinations")
-    if select.class_id != changes.class_id:
-        return ResultCode.LFB_UNKNOWN
-    if operation.type is not OperType.SET:
-        return ResultCode.NOT_SUPPORTED
-    known = path.ids[:1] in (changes.ids, destinations.ids)
-    if not known or len(path.ids) != 2 or path.children or path.selector:
-        return ResultCode.INVALID_PATH
-    if not isinstance(path.content, FullData):
-        return ResultCode.INVALID_TLV
-    try:
-        if path.ids[:1] == destinations.ids:
-            row = component(LFB, "Destinations", 0).unpack(path.content.value)
-            return learn(path.ids[1], row)
-        value = component(LFB, "Changes", 0).unpack(path.content.value)
-    except ProtocolError as error:
-        return error.code
-    return apply(
-        path.ids[1], value["Incarnation"], value["Term"], value["Generation"], value["Config"]
-    )
-
-
-def wanted_of(message: Message) -> tuple[int, int, int] | None:
-    """FE, incarnation and generation of a ReplicaWants; None: it is none."""
-    event = library().cls(LFB).event("ReplicaWants")
-    assert event.report_type is not None
-    for select in message.lfbs:
-        for operation in select.operations:
-            for path in operation.paths:
-                if path.ids == event.path and isinstance(path.content, FullData):
-                    try:
-                        value = event.report_type.unpack(path.content.value)["Wanted"]
-                    except ProtocolError:
-                        return None
-                    return value["FEID"], value["Incarnation"], value["Generation"]
-    return None
+        self._send(Message(header, (wants(fe, incarnation, generation),)), now)

@@ -17,10 +17,11 @@ from ce.change_log import ChangeLog
 from ce.config import CeConfig
 from ce.destinations import SharedDestinations
 from ce.feed import Feed
-from ce.fr_peer import FrPeer, wanted_of
+from ce.fr_peer import FrPeer
 from ce.ne_state import NeState
 from ce.position import liveness_get
 from ce.replica import FeReplica
+from ce.replica_lfb import wanted_of
 from ce.reunion import Reunion
 from ce.session import FeSession, Role
 from ce.work import Work

@@ -12,11 +12,12 @@ import pytest
 
 from ce.exchange import Answer, Outcome
 from ce.feed import Feed
-from ce.fr_peer import LFB, FrPeer
+from ce.fr_peer import FrPeer
 from ce.lfbs import component
 from ce.position import Entry, State
 from ce.replica import FeReplica
 from ce.replica import Position as FePosition
+from ce.replica_lfb import LFB
 from ce.replication import Replication
 from ce.session import FeSession, Role
 from ce.sync_takeover import SyncTakeover

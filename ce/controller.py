@@ -216,7 +216,7 @@ class Controller:
         self._commands.atomic.network_changed(changed, now)
         if self.fr is not None:
             for fe in changed:
-                self.fr.intention_changed(fe, now)
+                self.fr.following.intention_changed(fe, now)
         for fe in sorted(changed & self.sessions.keys()):
             self.sessions[fe].intention_changed(now)
 

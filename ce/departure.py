@@ -45,7 +45,7 @@ class Departure:
         session = self._session
         self.under_way = False
         if session.fr is not None:
-            session.fr.wait_for_replica(session.fe, None)
+            session.fr.followers.wait_for_replica(session.fe, None)
         session.start_beacon(now)
         session.intention_changed(now)
 

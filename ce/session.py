@@ -103,9 +103,10 @@ class FeSession:
         self.log = ChangeLog(config.id)
         self.master: int | None = None
         """The FE's, as far as we know."""
-        fr = self.fr = context.fr
-        if fr is not None:
-            self.exchange.outgoing = lambda send, now: fr.outgoing(self, send, now)
+        self.fr = context.fr
+        if self.fr is not None:
+            followers = self.fr.followers
+            self.exchange.outgoing = lambda send, now: followers.outgoing(self, send, now)
         self.beacon = FeBeacon(config.id, view.name, self.tables, self.exchange, context.out)
         self._port_ids = tuple(port.id for port in view.ports)
         self._last_master: int | None = None
@@ -230,7 +231,7 @@ class FeSession:
         self.master = self.context.config.id
         self.journal("takeover", last=self.context.names.get(last) if last else None)
         if self.fr is not None:
-            self.fr.forget(self.fe)
+            self.fr.following.forget(self.fe)
             self.log.forget()
             if hot and self.fr.replicas[self.fe].complete:
                 self._take_over_in_step(now)
@@ -285,12 +286,12 @@ class FeSession:
         position = read_state(answer.message).position
         if position is not None and not self.log.calibrate(position):
             self.journal("recounted", generation=position.generation)
-            self.fr.distrust(self)
+            self.fr.followers.distrust(self)
 
     def distrust_replicas(self, now: int) -> None:
         """What the FE refused, or has not carried out yet, the replicas have all the same."""
         if self.fr is not None:
-            self.fr.distrust(self)
+            self.fr.followers.distrust(self)
 
     def take_over_again(self, now: int) -> None:
         """The FE left something unanswered: nothing is certain, start from scratch."""
@@ -345,12 +346,12 @@ class FeSession:
         changed, self.master = self.master != master, master
         if self.role is Role.BACKUP:
             if changed and self.fr is not None:
-                self.fr.backup(self, now)
+                self.fr.following.backup(self, now)
             return
         self._stop_mastering(now)
         self.role = Role.BACKUP
         if self.fr is not None:
-            self.fr.backup(self, now)
+            self.fr.following.backup(self, now)
         self.journal("backup", master=self.context.names.get(master, f"0x{master:08x}"))
 
     def _stop_mastering(self, now: int) -> None:
@@ -405,7 +406,7 @@ class FeSession:
         elif self.role is Role.BACKUP:
             position = read_state(answer.message).position
             if position is not None:
-                self.fr.check(self, position.generation, now)
+                self.fr.following.check(self, position.generation, now)
 
     def _arm(self, now: int) -> None:
         """Set again only when it fires: traffic moves the deadlines on all the time, and a timer
@@ -436,7 +437,7 @@ class FeSession:
         if connected:
             self.out.append(Disconnect(self.fe, abort=cause == "heartbeat"))
         if self.fr is not None:
-            self.fr.forget(self.fe)
+            self.fr.following.forget(self.fe)
         self._stop_mastering(now)
         self.role = Role.UNKNOWN
         self.journal("fe_lost", cause=cause)

@@ -93,7 +93,7 @@ class Switching:
                 return
             session.journal("switch", to=self._names[order.to])
             if session.fr is not None:
-                session.fr.wait_for_replica(session.fe, order.to)
+                session.fr.followers.wait_for_replica(session.fe, order.to)
             ceid = component("FEPO", "CEID")
             session.exchange.config(
                 (ceid.select(OperType.SET, ceid.set(order.to)),),

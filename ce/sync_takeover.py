@@ -102,7 +102,7 @@ class SyncTakeover(Takeover):
         theirs = position.generation - self._own_done(position)
         if (position.incarnation, theirs) != self._trusted or position.inexact > self._read_at:
             assert self._session.fr is not None
-            self._session.fr.distrust(self._session)
+            self._session.fr.followers.distrust(self._session)
             self._whole("the FE is not where the last master said", now)
 
     def _small_things(self, message: Message, now: int) -> None:

@@ -26,7 +26,7 @@ def test_a_change_of_a_higher_term_is_not_taken_before_the_fe_was_asked(tmp_path
             fe, replica = next(iter(fr.replicas.items()))
             generation = replica.generation
             at = (replica.incarnation, replica.term + 1, generation + 1)
-            code = fr._change(fr.peers[CE1], fe, at, b"", time.monotonic_ns())
+            code = fr.following.change(fe, at, b"", time.monotonic_ns())
             assert code is ResultCode.NOT_FOUND
             assert (replica.generation, replica.following) == (generation, False)
             await until(lambda: follows(net, CE2))

@@ -12,6 +12,7 @@ import pytest
 
 from ce.exchange import Answer, Outcome
 from ce.feed import Feed
+from ce.following import Following
 from ce.fr_peer import FrPeer
 from ce.lfbs import component
 from ce.position import Entry, State
@@ -160,7 +161,7 @@ class Pair:
     def wants(self) -> Message:
         """ce2's ReplicaWants, as it would send it now."""
         out: list[Effect] = []
-        peer = FrPeer(self.fr("ce2").config, self.ce1, "ce1", False, out)
+        peer = FrPeer(self.ne.ce("ce2").config, self.ce1, "ce1", False, out)
         peer.want(self.fe, self.replica.incarnation, self.replica.generation, 0)
         (send,) = [effect for effect in out if isinstance(effect, Send)]
         return send.message
@@ -261,7 +262,7 @@ def test_rule_4_handed_over_is_believed_of_a_replica_that_follows_and_then_confi
     pair.replica.handed_over = True  # and the master has died before it told the FE
     if not following:
         pair.replica.refuses()
-        monkeypatch.setattr(Replication, "_feed", lambda self, fe, now: None)
+        monkeypatch.setattr(Following, "_feed", lambda self, fe, now: None)
     verified: list[bool] = []
     real = SyncTakeover._verify
 

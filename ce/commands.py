@@ -102,7 +102,7 @@ class Commands:
             "ports": {str(port.id): self._ne.port(fe, port.id) for port in self._views[fe].ports},
         }
         if session is not None:
-            picture = session.picture
+            picture = session.news.picture
             state["master"] = self._names.get(picture.master) if picture.master else None
             state["backups_online"] = len(picture.associated_ces - {picture.master})
             state["associated_ces"] = [

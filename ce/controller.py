@@ -9,10 +9,11 @@ from __future__ import annotations
 from ce.answers import has_result
 from ce.commands import Commands
 from ce.config import CeConfig
+from ce.context import Context
 from ce.ne_state import NeState
 from ce.redirect import CeRedirect
 from ce.replication import Replication
-from ce.session import MS, Context, FeSession
+from ce.session import MS, FeSession
 from ce.switching import Switching
 from ce.work import WORK_TIMER, Work
 from forces.effects import CancelTimer, Disconnect, Effect, Journal, Send, SetTimer

@@ -63,6 +63,6 @@ class Departure:
 
     def _leave(self, now: int, why: str | None) -> None:
         go, self._go = self._go, None
-        self._session.forget_asked_role()
+        self._session.news.forget_asked_role()
         if go is not None:
             go(now, why)

@@ -1,4 +1,4 @@
-"""One FE as this CE sees it: association, liveness, role, and what is asked and told.
+"""One FE as this CE sees it: association, liveness, and the role that this CE has for it.
 
 RFC 5810 sections 4.3.3 and 7.5 (association, heartbeats), RFC 7121 section 3.2 (a CE is an FE's
 master or a backup; FEPO.CEID and the events PrimaryCEDown and PrimaryCEChanged say which).
@@ -6,41 +6,31 @@ master or a backup; FEPO.CEID and the events PrimaryCEDown and PrimaryCEChanged 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ce.answers import answers
-from ce.backups import Backups
+from ce.backups import HOT_STANDBY, Backups
 from ce.beacon import FeBeacon
 from ce.change_log import ChangeLog
-from ce.config import CeConfig, FeView
+from ce.config import FeView
+from ce.context import Context
 from ce.departure import Departure
-from ce.discovery import Picture, discovery_query, read, role_query
+from ce.discovery import discovery_query, role_query
 from ce.exchange import Answer, Exchange
 from ce.fe_tables import FeTables
-from ce.lfbs import PORT_UP, event
-from ce.ne_state import NeState
+from ce.news import News
 from ce.position import position_get, read_state
 from ce.programming import Programmer
 from ce.sync_takeover import SyncTakeover
 from ce.takeover import Takeover
-from ce.work import Work
 from forces.association import Association, Due
-from forces.effects import Disconnect, Effect, Journal, Send, SetTimer
-from forces.errors import ProtocolError
+from forces.effects import Disconnect, Journal, Send, SetTimer
 from forces.header import Header, MessageType
 from forces.messages import Message, TeardownReason, flags_for
-from forces.paths import FullData
-
-if TYPE_CHECKING:
-    from ce.replication import Replication
 
 MS = 1_000_000
 ROLE_CHECK_NS = 1_000_000_000
 """MP may lose an event (RFC 5811 section 4.2.1.3); this is how long it can go unnoticed."""
-HOT_STANDBY = 2
 FROM_AN_FE = frozenset(
     {
         MessageType.QUERY_RESPONSE,
@@ -59,26 +49,6 @@ class Role(Enum):
     MASTER = "master"
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What all sessions of a CE share."""
-
-    config: CeConfig
-    ne: NeState
-    out: list[Effect]
-    names: Mapping[int, str]
-    """CE and FE IDs -> node names, for the journal."""
-    ports_changed: Callable[[int], None]
-    """Called with `now` after an FE's ports told something new."""
-    beacon_started: Callable[[int], None]
-    redirected: Callable[[int, Message], None]
-    """Called with the FE and its PacketRedirect."""
-    work: Work
-    """What is too much for one turn."""
-    fr: Replication | None = None
-    """None: the CEs do not synchronise."""
-
-
 class FeSession:
     """From the association to its end."""
 
@@ -89,12 +59,12 @@ class FeSession:
         self.role = Role.UNKNOWN
         self.ready = False
         self.discovered = False
-        self.picture = Picture()
         self.last_event = "associated"
         self.departure = Departure(self)
         self.takeover: Takeover | None = None
         self.programmer: Programmer | None = None
         self.context = context
+        self.news = News(self)
         self.out = context.out
         self.association = Association(
             config.id, view.id, now, config.heartbeat_ms * MS, config.fe_dead_ms * MS
@@ -109,11 +79,7 @@ class FeSession:
             self.exchange.outgoing = lambda send, now: followers.outgoing(self, send, now)
         self.beacon = FeBeacon(config.id, view.name, self.tables, self.exchange, context.out)
         self._port_ids = tuple(port.id for port in view.ports)
-        self._last_master: int | None = None
         self._backups = Backups(config.id, self.journal)
-        self._role_asked_after = 0
-        """Answers to queries up to this correlator are older than what an event said."""
-        self._port_asked_after: dict[int, int] = {}
         self._next_role_check = now + ROLE_CHECK_NS
         self._armed_ns = 0
 
@@ -133,43 +99,16 @@ class FeSession:
         """The association is set up: discover the FE."""
         self.out.append(Journal("associated", {"peer": self.name}))
         query = discovery_query(self._port_ids, self.context.config.alternates)
-        asked = self.exchange.query(query, now, self._discovered)
-        self._role_asked_after = asked - 1
+        self.exchange.query(query, now, self._discovered)
         self._arm(now)
 
     def _discovered(self, answer: Answer, now: int) -> None:
         if answer.message is None:
             return
         self.discovered = True
-        self._learn(answer.message, now)
+        self.news.answered(answer.message, now)
         if self.role is Role.MASTER and self.takeover is None and not self.ready:
             self._take_over(now, hot=False)
-
-    def _learn(self, message: Message, now: int) -> None:
-        """Ports and role from a QueryResponse, except where an event has said it since."""
-        read(message, self.picture)
-        asked = message.header.correlator
-        self.learn_queried_ports(self.picture.ports, asked, now)
-        if self.picture.master is not None and asked > self._role_asked_after:
-            if self.picture.master == self.context.config.id:
-                self._become_master(self.picture.last, now)
-            else:
-                self.become_backup(self.picture.master, now)
-
-    def learn_queried_ports(self, ports: Mapping[int, bool], asked: int, now: int) -> None:
-        """From the answer to the query with this correlator. HP and MP keep no common order: what
-        an event said after the query was sent is newer."""
-        after = self._port_asked_after
-        self.learn_ports({n: up for n, up in ports.items() if asked > after.get(n, 0)}, now)
-
-    def learn_ports(self, ports: Mapping[int, bool], now: int) -> None:
-        changed = False
-        for port, up in ports.items():
-            if self.context.ne.learn_port(self.fe, port, up):
-                changed = True
-                self.journal("port", port=port, up=up)
-        if changed:
-            self.context.ports_changed(now)
 
     def received(self, message: Message, size: int, now: int) -> None:
         """Any message but an AssociationSetup."""
@@ -185,45 +124,11 @@ class FeSession:
             if not self.exchange.received(message, now):
                 self.journal("unexpected", message=kind.name)
         elif kind is MessageType.EVENT_NOTIFICATION:
-            self._reported(message, now)
+            self.news.reported(message, now)
         elif kind is MessageType.PACKET_REDIRECT:
             self.context.redirected(self.fe, message)
 
-    def _reported(self, message: Message, now: int) -> None:
-        status = event("EtherPHYCop", "PHYPortStatusChanged")
-        down, changed = event("FEPO", "PrimaryCEDown"), event("FEPO", "PrimaryCEChanged")
-        for class_id, instance, ids, content in answers(message):
-            if not isinstance(content, FullData):
-                continue
-            named = (class_id, ids[: len(status.ids)])
-            try:
-                if named == (status.class_id, status.ids):
-                    self._port_asked_after[instance] = self.exchange.last_correlator
-                    self.learn_ports({instance: status.unpack(content.value) == PORT_UP}, now)
-                elif named == (down.class_id, down.ids):
-                    self._primary_down(down.unpack(content.value), now)
-                elif named == (changed.class_id, changed.ids):
-                    self._primary_changed(changed.unpack(content.value), now)
-            except ProtocolError as error:
-                self.journal("bad_report", path=list(ids), reason=error.reason)
-
-    def _primary_down(self, last: int, now: int) -> None:
-        """RFC 7121 Fig. 2: in cold standby the FE associates with nobody but its new master, and
-        says by this event that it did."""
-        self._last_master = last
-        if self.context.config.ha_mode != HOT_STANDBY and last != self.context.config.id:
-            self._role_asked_after = self.exchange.last_correlator
-            self._become_master(last, now)
-
-    def _primary_changed(self, master: int, now: int) -> None:
-        """RFC 7121 Fig. 5 step 6."""
-        self._role_asked_after = self.exchange.last_correlator
-        if master == self.context.config.id:
-            self._become_master(self._last_master, now)
-        else:
-            self.become_backup(master, now)
-
-    def _become_master(self, last: int | None, now: int) -> None:
+    def become_master(self, last: int | None, now: int) -> None:
         if self.role is Role.MASTER:
             return
         hot = self.role is Role.BACKUP and self.context.config.ha_mode == HOT_STANDBY
@@ -337,10 +242,6 @@ class FeSession:
             self.beacon.start(now)
             self.context.beacon_started(now)
 
-    def forget_asked_role(self) -> None:
-        """What was asked about the role before does not count any more."""
-        self._role_asked_after = self.exchange.last_correlator
-
     def become_backup(self, master: int, now: int) -> None:
         """Another CE is this FE's master now."""
         changed, self.master = self.master != master, master
@@ -393,9 +294,9 @@ class FeSession:
 
     def _role_checked(self, answer: Answer, now: int) -> None:
         if answer.message is not None:
-            self._learn(answer.message, now)
+            self.news.answered(answer.message, now)
             self._position_checked(answer, now)
-            self._backups.look(self.picture, self.context.names.get)
+            self._backups.look(self.news.picture, self.context.names.get)
 
     def _position_checked(self, answer: Answer, now: int) -> None:
         if self.fr is None or answer.message is None:

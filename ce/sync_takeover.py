@@ -111,7 +111,7 @@ class SyncTakeover(Takeover):
         if picture.fe_state is not None:
             self._fe_state = picture.fe_state
         if picture.ports:
-            self._session.learn_queried_ports(picture.ports, message.header.correlator, now)
+            self._session.news.learn_queried_ports(picture.ports, message.header.correlator, now)
 
     def _compare(self, position: Position, now: int) -> None:
         """What the FE had from others, against what the replica has."""

@@ -56,7 +56,7 @@ class Takeover:
         self._unreadable = False
         self._replaced = False
         self._enabled = False
-        self._fe_state: int | None = session.picture.fe_state
+        self._fe_state: int | None = session.news.picture.fe_state
         self._small = small_tables(session.context.config.alternates)
 
     def start(self, now: int) -> None:
@@ -66,7 +66,7 @@ class Takeover:
             state = (fe_state_get(), *ports_get(session.port_ids))
             self._read_tables((*state, *map(table_get, self._small)), now)
         elif fits_one_replace(session.tables.intended[Table.PREFIXES]):
-            found = {which: session.picture.rows.get(which, {}) for which in self._small}
+            found = {which: session.news.picture.rows.get(which, {}) for which in self._small}
             for which, rows in found.items():
                 session.tables.learn(which, rows)
             session.journal("discovered", rows=sum(map(len, found.values())))
@@ -159,7 +159,7 @@ class Takeover:
             self._fe_state = picture.fe_state
         if picture.ports:
             asked = answer.message.header.correlator
-            self._session.learn_queried_ports(picture.ports, asked, now)
+            self._session.news.learn_queried_ports(picture.ports, asked, now)
         if self._current():
             self._get_ranges(now)
             if self._reading == 0:

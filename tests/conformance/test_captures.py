@@ -161,7 +161,7 @@ def test_rfc6984_their_setup_is_accepted_by_our_ce_and_their_heartbeats_are_not_
 def test_rfc6984_their_responses_that_nobody_waits_for_are_journaled_and_change_nothing() -> None:
     rig = our_ce()
     rig.setup(THEIR_FE)
-    before = rig.core.sessions[THEIR_FE].picture
+    before = rig.core.sessions[THEIR_FE].news.picture
     unexpected = 0
     for _, octets, channel in messages("forces2", THEIR_FE):
         message = decode(octets)
@@ -170,7 +170,7 @@ def test_rfc6984_their_responses_that_nobody_waits_for_are_journaled_and_change_
             unexpected += 1
     assert unexpected == 2
     assert len(rig.journal("unexpected")) == 2
-    assert rig.core.sessions[THEIR_FE].picture == before
+    assert rig.core.sessions[THEIR_FE].news.picture == before
 
 
 @pytest.mark.parametrize("name", ["forces2", "forces3"])

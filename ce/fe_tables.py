@@ -8,7 +8,7 @@ so that nothing is sent twice while an answer is on its way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -67,6 +67,10 @@ and LFBselect lengths have 16 bits, whatever the message's own limit is."""
 INDEX_OCTETS = 4
 
 
+_Differing = Callable[[Table, Rows, list[int]], Rows]
+"""Table, what it should hold, some of its rows -> of those the ones to write."""
+
+
 def _empty() -> dict[Table, Rows]:
     return {table: {} for table in TABLES}
 
@@ -112,42 +116,40 @@ class FeTables:
         """The FE has acknowledged exactly what is intended."""
         return self.confirmed == self.intended
 
-    def _to_set(self, table: Table) -> Iterator[Write | None]:
-        """Rows to set, without those that the FE turned down twice as they are."""
-        want = self.intended[table]
-        rows = sorted(want)
+    def _writes(
+        self, op: Op, table: Table, rows: Iterable[int], differing: _Differing
+    ) -> Iterator[Write | None]:
+        """Of these rows those that differ from what is intended now, Config by Config."""
+        want, ordered = self.intended[table], sorted(rows)
         todo: Rows = {}
-        for at in range(0, len(rows), LOOK_ROWS):
-            part = rows[at : at + LOOK_ROWS]
-            have = self.expected[table]
-            if list(map(want.get, part)) != list(map(have.get, part)):
-                for row in part:
-                    contents = want[row]
-                    if have.get(row) != contents and not self._given_up(table, row, contents):
-                        todo[row] = contents
+        for at in range(0, len(ordered), LOOK_ROWS):
+            todo.update(differing(table, want, ordered[at : at + LOOK_ROWS]))
             if len(todo) < MAX_CONFIG_ROWS:
                 yield None
             else:
                 full, todo = _split(todo)
-                yield Write(Op.SET, table, full)
+                yield Write(op, table, full)
         if todo:
-            yield Write(Op.SET, table, todo)
+            yield Write(op, table, todo)
 
-    def _to_delete(self, table: Table) -> Iterator[Write | None]:
-        want, rows = self.intended[table], sorted(self.expected[table])
-        todo: Rows = {}
-        for at in range(0, len(rows), LOOK_ROWS):
-            have = self.expected[table]
-            for row in rows[at : at + LOOK_ROWS]:
-                if row not in want and row in have and not self._given_up(table, row, b""):
-                    todo[row] = have[row]
-            if len(todo) < MAX_CONFIG_ROWS:
-                yield None
-            else:
-                full, todo = _split(todo)
-                yield Write(Op.DEL, table, full)
-        if todo:
-            yield Write(Op.DEL, table, todo)
+    def _to_set(self, table: Table, want: Rows, rows: list[int]) -> Rows:
+        """Of these wanted rows, without those that the FE turned down twice as they are."""
+        have = self.expected[table]
+        if list(map(want.get, rows)) == list(map(have.get, rows)):
+            return {}
+        return {
+            row: want[row]
+            for row in rows
+            if have.get(row) != want[row] and not self._given_up(table, row, want[row])
+        }
+
+    def _to_delete(self, table: Table, want: Rows, rows: list[int]) -> Rows:
+        have = self.expected[table]
+        return {
+            row: have[row]
+            for row in rows
+            if row not in want and row in have and not self._given_up(table, row, b"")
+        }
 
     def _given_up(self, table: Table, row: int, contents: bytes) -> bool:
         """Tried twice (once more than the first time), and not different since."""
@@ -162,9 +164,9 @@ class FeTables:
         Ends, or is thrown away, before the intention changes."""
         self._give_another_chance()
         for table in (Table.NEXT_HOPS, Table.GROUPS, Table.PREFIXES):
-            yield from self._to_set(table)
+            yield from self._writes(Op.SET, table, self.intended[table], self._to_set)
         for table in (Table.PREFIXES, Table.GROUPS, Table.NEXT_HOPS):
-            yield from self._to_delete(table)
+            yield from self._writes(Op.DEL, table, self.expected[table], self._to_delete)
 
     def difference(self) -> list[Write]:
         """The whole plan at once."""

@@ -66,7 +66,7 @@ def _twice(real: Callable[[Any, str], None], fe: Any, name: str) -> None:
 
 
 def _stale_rows_stay(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(FeTables, "_to_delete", lambda self, table: iter(()))
+    patch.setattr(FeTables, "_to_delete", lambda self, table, want, rows: {})
 
 
 def _cefti(factor: float) -> Callable[[pytest.MonkeyPatch], None]:

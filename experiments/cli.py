@@ -231,9 +231,12 @@ def report(
     """Rebuild a run's results, figures and report.html from its raw records."""
     with _one_line_errors():
         from experiments.campaign import rebuild, show
-        from experiments.folders import find
+        from experiments.folders import find, give_to_caller
 
-        show(rebuild(find(run)), as_json)
+        folder = find(run)
+        finished = rebuild(folder)
+        give_to_caller(folder)
+        show(finished, as_json)
 
 
 @app.command(

@@ -29,6 +29,7 @@ def show(first: str, second: str, picture: Path | None, as_json: bool) -> None:
         )
     place = picture or folders.find(second) / "figures" / f"compare-{made.first}.svg"
     _draw(made, place)
+    folders.give_to_caller(place)
     if as_json:
         print(json.dumps(comparison.as_json(made), indent=1), flush=True)
         return

@@ -227,6 +227,9 @@ def _where(manifest: Mapping[str, Any]) -> Laboratory:
 
 
 def _inside(campaign: Campaign) -> NoReturn:
-    if campaign.laboratory == "simulated":
-        raise typer.Exit(campaign.run())
-    raise typer.Exit(laboratory.inside(campaign.run))
+    try:
+        if campaign.laboratory == "simulated":
+            raise typer.Exit(campaign.run())
+        raise typer.Exit(laboratory.inside(campaign.run))
+    finally:
+        folders.give_to_caller(campaign.folder)

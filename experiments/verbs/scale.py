@@ -35,8 +35,9 @@ def run(sizes: str, modes: Sequence[str], handling_us: float, seed: int, as_json
             points.append(point)
             if not as_json:
                 print(tell(point), flush=True)
-    folder = folders.create("scale-simulated")
+    folder = folders.create("scale-simulated", latest=False)
     keep(folder, points, handling_us, seed)
+    folders.give_to_caller(folder)
     if as_json:
         print(json.dumps([asdict(point) for point in points], indent=1))
     else:

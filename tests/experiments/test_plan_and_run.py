@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -294,3 +295,52 @@ def test_latest_moves_on_and_two_runs_in_one_second_do_not_collide(
     first, second = folders.create("quickstart", 1e9), folders.create("quickstart", 1e9)
     assert second.name == first.name + "-2"
     assert (tmp_path / "latest").resolve() == second
+    study = folders.create("scale-simulated", latest=False)
+    assert (tmp_path / "latest").resolve() == second
+    with pytest.raises(folders.RunError, match=r"is not a run \(it has no plan.json\)"):
+        folders.find(study.name)
+    with pytest.raises(folders.RunError, match=r"^/etc is not a run \(it has no plan.json\)"):
+        folders.find("/etc")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away: root")
+def test_what_sudo_made_belongs_to_who_called_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def owners(path: Path) -> tuple[int, int]:
+        return path.lstat().st_uid, path.lstat().st_gid
+
+    other = tmp_path / "other"
+    other.write_text("not of the run")
+    monkeypatch.setenv("CEHA_RUNS", str(tmp_path / "deep" / "runs"))
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    first = folders.create("quickstart")
+    folders.give_to_caller(first)
+    assert owners(first) == owners(first.parent) == (0, 0)
+    monkeypatch.setenv("CEHA_RUNS", str(tmp_path / "new" / "runs"))
+    monkeypatch.setenv("SUDO_UID", "1234")
+    monkeypatch.setenv("SUDO_GID", "5678")
+    folder = folders.create("quickstart")
+    assert owners(folder) == (0, 0), "given at the end"
+    assert owners(tmp_path / "new") == owners(folder.parent) == (1234, 5678)
+    (folder / "trials" / "1").mkdir()
+    (folder / "trials" / "1" / "trial.json").write_text("{}")
+    (folder / "link").symlink_to(other)
+    folders.give_to_caller(folder)
+    made = [folder, *folder.rglob("*")]
+    assert len(made) == 5
+    assert {owners(path) for path in made} == {(1234, 5678)}
+    assert owners(other) == owners(tmp_path) == (0, 0)
+
+
+def test_golden_run_that_is_another_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CEHA_RUNS", str(tmp_path))
+    refused = PermissionError(errno.EACCES, "Permission denied")
+    assert str(folders.explain(refused, tmp_path)) == (
+        f"cannot write to {tmp_path}: Permission denied; set CEHA_RUNS to a folder of yours"
+    )
+    assert str(folders.explain(refused, tmp_path / "x")) == (
+        f"cannot write to {tmp_path}/x: Permission denied;"
+        " copy the run to a folder of yours and set CEHA_RUNS to that"
+    )
+    assert "CEHA_RUNS" not in str(folders.explain(refused, Path("/elsewhere/page.md")))

@@ -101,13 +101,12 @@ def run(
         wishes = verb.Wishes(
             trials, tuple(only or ()), seed, topology, until, max_trials, dry_run, pcap, as_json
         )
-        for name, value, what in (
-            ("--resume", resume, "a run as it was planned"),
-            ("--replay", replay, "a trial as it was"),
-        ):
-            if value is not None and (scenario or wishes.choose or (resume and replay)):
-                verbs = {"--resume": "goes on with", "--replay": "repeats"}
-                fail(f"{name} {verbs[name]} {what}: no other choice with it", EXIT_USAGE)
+        others = [*(["a scenario"] if scenario else []), *wishes.chosen]
+        if replay is not None:
+            others = [*(["--resume"] if resume else []), *others]
+        if others and (resume is not None or replay is not None):
+            name = "--resume" if replay is None else "--replay"
+            fail(f"{name} cannot be combined with {others[0]}", EXIT_USAGE)
         if resume is not None:
             verb.resume(resume, pcap, as_json)
         if replay is not None:

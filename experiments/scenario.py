@@ -194,11 +194,11 @@ def load_scenario(name_or_path: str) -> Scenario:
     if name_or_path in available():
         return Scenario(name_or_path, read(shipped))
     path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml") or "/" in name_or_path:
+    if path.suffix in (".yaml", ".yml") or "/" in name_or_path or path.is_file():
         return Scenario(path.stem, read(path))
     raise ScenarioNotFound(
-        f"there is no scenario {name_or_path!r}{suggestion(name_or_path, available())}, nor a path"
-        " of one"
+        f"there is no scenario {name_or_path!r} and no file of that name"
+        f"{suggestion(name_or_path, available())}"
     )
 
 

@@ -67,11 +67,12 @@ def _find(name_or_path: str | Path) -> Path:
     text = str(name_or_path)
     if "/" in text or text.endswith((".yaml", ".yml", *zoo.SUFFIXES)):
         return Path(text)
-    if text not in available():
-        raise DocumentError(
-            text, 0, "", f"is not a topology{suggestion(text, available())}, nor a path of one"
-        )
-    return SHIPPED / f"{text}.yaml"
+    if text in available():
+        return SHIPPED / f"{text}.yaml"
+    if Path(text).is_file():
+        return Path(text)
+    known = suggestion(text, available())
+    raise DocumentError(text, 0, "", f"is not a topology, and there is no file of that name{known}")
 
 
 def _check_names(document: Document, content: TopologyDocument) -> dict[str, str]:

@@ -52,13 +52,14 @@ class Wishes:
     simulated: bool = False
 
     @property
-    def choose(self) -> bool:
-        """Whether any of them changes the plan."""
-        return any(
-            getattr(self, f.name) not in (None, (), [], False)
+    def chosen(self) -> list[str]:
+        """The options given that change the plan."""
+        return [
+            f"--{f.name.replace('_', '-')}"
             for f in fields(self)
             if f.name not in ("pcap", "as_json", "simulated")
-        )
+            and getattr(self, f.name) not in (None, (), [], False)
+        ]
 
 
 def fresh(scenario: str, wishes: Wishes) -> None:
@@ -88,8 +89,8 @@ def fresh(scenario: str, wishes: Wishes) -> None:
     runner.start(folder, plan)
     takes = f"about {duration(estimate_s(plan, len(chosen.of_kind('fe'))))}"
     typer.echo(
-        f"{plan.scenario}: {content.question}\n{len(plan.trials)} trials in {len(plan.cells)}"
-        f" cells, {'in virtual time' if wishes.simulated else takes}, in {folder}",
+        f"{plan.scenario}: {content.question}\n{size(plan)},"
+        f" {'in virtual time' if wishes.simulated else takes}, in {folder}",
         err=True,
     )
     _inside(Campaign(folder, plan, chosen, limits, manifest, wishes.pcap, wishes.as_json, where))
@@ -201,7 +202,18 @@ def estimate_s(plan: Plan, fes: int) -> float:
 
 
 def duration(seconds: float) -> str:
-    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    """`42 s`, `3 min 20 s`."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def size(plan: Plan) -> str:
+    """`44 trials in 4 cells`."""
+
+    def counted(number: int, what: str) -> str:
+        return f"{number} {what}{'' if number == 1 else 's'}"
+
+    return f"{counted(len(plan.trials), 'trial')} in {counted(len(plan.cells), 'cell')}"
 
 
 def show_plan(plan: Plan, fes: int, as_json: bool) -> None:
@@ -212,8 +224,7 @@ def show_plan(plan: Plan, fes: int, as_json: bool) -> None:
     for trial in plan.trials:
         typer.echo(f"{trial.number:4} {trial.cell}{' (warm-up)' if trial.warmup else ''}")
     typer.echo(
-        f"{len(plan.trials)} trials in {len(plan.cells)} cells, seed {plan.seed},"
-        f" about {duration(estimate_s(plan, fes))}"
+        f"{size(plan)}, seed {plan.seed}, about {duration(estimate_s(plan, fes))}"
     )
     if plan.until is not None:
         typer.echo(

@@ -7,6 +7,7 @@ from typing import Any
 
 from lab.backend import LabError
 from lab.emulated.control import Client, choose
+from topologies.document import suggestion
 
 
 def list_kinds(as_json: bool) -> None:
@@ -26,6 +27,10 @@ def list_kinds(as_json: bool) -> None:
 def strike(
     name: str | None, kind: str, target: str | None, given: list[str], heal: bool, as_json: bool
 ) -> None:
+    from lab.emulated.faults.kinds import KINDS
+
+    if kind not in KINDS:
+        raise LabError(f"no fault kind {kind!r}{suggestion(kind, list(KINDS))}")
     lab = choose(name)
     if target is None:
         raise LabError(f"what is {kind} to strike? ceha fault {kind} TARGET")

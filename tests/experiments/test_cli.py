@@ -69,7 +69,9 @@ def test_dry_run_runs_nothing(runs: Path) -> None:
     done = ceha("run", "quickstart", "--dry-run")
     assert done.exit_code == 0
     last = done.stdout.splitlines()[-1]
-    assert last.startswith("44 trials in 4 cells, seed 1, about ")
+    assert last.startswith("44 trials in 4 cells, seed 1, about 2 min ")
+    one = ceha("run", "double-fault", "--dry-run", "--trials", "1", "--only", "hot").stdout
+    assert one.splitlines()[-1] == "2 trials in 1 cell, seed 6, about 7 s"
     assert not runs.exists()
     plan = json.loads(ceha("run", "quickstart", "--dry-run", "--json").stdout)
     assert len(plan["trials"]) == 44
@@ -155,7 +157,13 @@ def test_compare_of_a_run_with_itself_and_with_another(runs: Path) -> None:
         (["ladder", "7"], "'7' is not RUN/TRIAL, e.g. latest/7"),
         (["run", "--replay", "latest"], "'latest' is not RUN/TRIAL, e.g. latest/7"),
         (["run", "quickstart", "--replay", "latest/1"],
-         "--replay repeats a trial as it was: no other choice with it"),
+         "--replay cannot be combined with a scenario"),
+        (["run", "--replay", "latest/999", "--dry-run"],
+         "--replay cannot be combined with --dry-run"),
+        (["run", "--replay", "latest/1", "--resume", "latest"],
+         "--replay cannot be combined with --resume"),
+        (["run", "--resume", "latest", "--max-trials", "9"],
+         "--resume cannot be combined with --max-trials"),
         (["run", "quickstart", "--until", "dtime2=5"],
          "--until: 'dtime2' is not a figure: did you mean 'dtime2_ms'?"),
         (["run", "quickstart", "--until", "dtime2_ms"],
@@ -185,7 +193,7 @@ def test_scenarios_lists_the_questions() -> None:
 
 def test_golden_unknown_scenario() -> None:
     assert one_line(ceha("run", "quikstart")) == (
-        "ceha: there is no scenario 'quikstart': did you mean 'quickstart'?, nor a path of one"
+        "ceha: there is no scenario 'quikstart' and no file of that name: did you mean 'quickstart'?"
     )
 
 
@@ -247,7 +255,7 @@ def test_golden_machine_that_cannot(runs: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_golden_resume_with_another_choice() -> None:
     assert one_line(ceha("run", "quickstart", "--resume", "latest")) == (
-        "ceha: --resume goes on with a run as it was planned: no other choice with it"
+        "ceha: --resume cannot be combined with a scenario"
     )
 
 

@@ -198,7 +198,7 @@ def test_an_unknown_scenario_names_the_known_ones() -> None:
     with pytest.raises(ScenarioNotFound) as caught:
         load_scenario("quikstart")
     assert str(caught.value) == (
-        "there is no scenario 'quikstart': did you mean 'quickstart'?, nor a path of one"
+        "there is no scenario 'quikstart' and no file of that name: did you mean 'quickstart'?"
     )
 
 

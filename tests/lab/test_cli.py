@@ -37,7 +37,9 @@ GOLDEN = {
     "frob": "No such command 'frob'. (see ceha --help)",
     "up": "Missing argument 'topology'. (see ceha up --help)",
     "up diamond --frob": "No such option: --frob (see ceha up --help)",
-    "up dimond": "dimond: is not a topology: did you mean 'diamond'?, nor a path of one",
+    "up dimond": (
+        "dimond: is not a topology, and there is no file of that name: did you mean 'diamond'?"
+    ),
     "up no/such.yaml": "no/such.yaml: No such file or directory",
     "up diamond --mode hott": "no mode 'hott' (known: none, cold, hot, hot+sync)",
     "up diamond --tml udp": "no tml 'udp' (known: auto, sctp, usrsctp, usrsctp-udp, tcp)",
@@ -46,6 +48,7 @@ GOLDEN = {
     "status --name nix": "no lab named nix is running",
     "exec fe1 -- true": "no lab is running: start one with ceha up",
     "fault crash ce1": "no lab is running: start one with ceha up",
+    "fault crashh master": "no fault kind 'crashh': did you mean 'crash'?",
     "heal": "no lab is running: start one with ceha up",
     "down": "no lab is running: start one with ceha up",
 }

@@ -48,9 +48,10 @@ def _one_line_errors() -> Iterator[None]:
 
 
 @app.command(
+    short_help="Run a scenario: break a lab again and again.",
     epilog="Example: ceha run quickstart --trials 3 --only hot. Exit codes: 0 every expectation "
     "held; 1 one failed, or an invariant was violated; 2 wrong file or machine; 3 too many "
-    "trials were not ok; 130 interrupted (go on with --resume)."
+    "trials were not ok; 130 interrupted (go on with --resume).",
 )
 def run(
     scenario: Annotated[
@@ -82,7 +83,10 @@ def run(
         str | None,
         typer.Option(
             metavar="FIGURE=PERCENT",
-            help="Go on until the 95 % interval of each cell's median is narrower than this.",
+            help="Go on until the 95 % interval of each cell's median is narrower than this. "
+            "FIGURE: dtime1_ms, dtime2_ms, dtime3_ms, failover_ms, control_outage_ms, "
+            "first_change_ms, data_sent, data_lost, data_outage_ms, disruptions, false_alarms, "
+            "beats_missed.",
         ),
     ] = None,
     max_trials: Annotated[
@@ -117,8 +121,9 @@ def run(
 
 
 @app.command(
+    short_help="Run a scenario in virtual time, without root.",
     epilog="Example: ceha simulate quickstart --trials 1. Exit codes: as ceha run. It goes on with "
-    "ceha run --resume, and one trial of it again is ceha run --replay."
+    "ceha run --resume, and one trial of it again is ceha run --replay.",
 )
 def simulate(
     scenario: Annotated[
@@ -150,15 +155,17 @@ def simulate(
 
 
 @app.command(
+    short_help="Study failovers of up to 10,000 FEs (simulated).",
     epilog="Example: ceha scale --fes 10,100,1000,10000. Exit codes: 0 done; 2 wrong usage, or a "
-    "failover that did not end. Ten thousand FEs take minutes and two gigabytes a mode."
+    "failover that did not end. Ten thousand FEs take minutes and two gigabytes a mode.",
 )
 def scale(
     fes: Annotated[
         str, typer.Option(metavar="N,N,...", help="Sizes of the network element.")
     ] = "10,100,1000",
     mode: Annotated[
-        list[str] | None, typer.Option(metavar="MODE", help="Only this one; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="cold|hot|hot+sync", help="Only this one; may be repeated."),
     ] = None,
     handling_us: Annotated[
         float, typer.Option("--handling-us", min=0.0, max=1e6, help="What an event costs a CE.")
@@ -174,8 +181,9 @@ def scale(
 
 
 @app.command(
+    short_help="Show one trial: who did what, and when.",
     epilog="Example: ceha ladder latest/7 --picture ladder.svg. Exit codes: 0 done; 2 no such "
-    "trial, or its records cannot be read."
+    "trial, or its records cannot be read.",
 )
 def ladder(
     trial: Annotated[str, typer.Argument(metavar="RUN/TRIAL", help="E.g. latest/7.")],
@@ -196,8 +204,9 @@ def ladder(
 
 
 @app.command(
+    short_help="Compare two runs, cell by cell.",
     epilog="Example: ceha compare 20260101-120000-quickstart latest. Exit codes: 0 done; 2 no "
-    "such run, or nothing to compare."
+    "such run, or nothing to compare.",
 )
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="A run: folder name or path.")],
@@ -218,12 +227,13 @@ def compare(
 
 
 @app.command(
+    short_help="Rebuild a run's report from its raw records.",
     epilog="Example: ceha report latest. Exit codes: 0 done; 2 no such run, or its records "
-    "cannot be read."
+    "cannot be read.",
 )
 def report(
     run: Annotated[
-        str, typer.Argument(metavar="[RUN]", help="Folder name, path, or `latest`.")
+        str, typer.Argument(metavar="RUN", help="Folder name, path, or `latest`.")
     ] = "latest",
     as_json: Json = False,
 ) -> None:
@@ -239,13 +249,14 @@ def report(
 
 
 @app.command(
+    short_help="Write docs/results.md from the runs.",
     epilog="Example: ceha results; all of it again: sudo ceha results --run. Exit codes: 0 done; "
-    "2 there is no run, or the page cannot be written; 130 interrupted."
+    "2 there is no run, or the page cannot be written; 130 interrupted.",
 )
 def results(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Instead of the best run of each scenario."),
+        typer.Argument(metavar="RUN", help="Instead of the best run of each scenario."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Instead of docs/results.md.")
@@ -264,7 +275,10 @@ def results(
         write(runs or (), output, run, trials)
 
 
-@app.command(epilog="Example: ceha scenarios. Exit codes: 0 done; 2 a shipped file is wrong.")
+@app.command(
+    short_help="List the scenarios and the questions they answer.",
+    epilog="Example: ceha scenarios. Exit codes: 0 done; 2 a shipped file is wrong.",
+)
 def scenarios(as_json: Json = False) -> None:
     """List the shipped scenarios and the question that each one answers."""
     with _one_line_errors():

@@ -116,6 +116,7 @@ def register(app: typer.Typer) -> None:
     )(run_tests)
     app.command(
         "hunt",
+        short_help="Hunt for violated invariants, in virtual time.",
         epilog="Example: ceha hunt --seeds 0..999; one of them again: ceha hunt --seeds 17..17. "
         "Exit codes: 0 nothing found; 1 an invariant was violated; 2 wrong usage.",
     )(hunt)
@@ -169,7 +170,7 @@ def doctor(as_json: Json = False) -> None:
 
 def run_tests(
     argument: Annotated[
-        list[str] | None, typer.Argument(metavar="[PYTEST ARGUMENTS]...", help="For pytest.")
+        list[str] | None, typer.Argument(metavar="ARGUMENT", help="For pytest.")
     ] = None,
 ) -> None:
     """Run the tests: unit, kernel and lab."""
@@ -180,7 +181,7 @@ def run_tests(
 
 def topologies(
     topology: Annotated[
-        str | None, typer.Argument(help="Name or path of a YAML file: show what is in it.")
+        str | None, typer.Argument(help="Name, or path (YAML, GraphML, GML): show what is in it.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -195,7 +196,7 @@ def topologies(
 
 
 def up(
-    topology: Annotated[str, typer.Argument(help="Name or path of a YAML file.")],
+    topology: Annotated[str, typer.Argument(help="Name, or path (YAML, GraphML, GML).")],
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="The lab's name (default: the topology's).")
     ] = None,
@@ -239,7 +240,7 @@ def status(name: LabName = None, as_json: Json = False) -> None:
 
 def exec_(
     node: Annotated[str, typer.Argument(help="CE, FE or host.")],
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="What to run.")],
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="What to run.")],
     name: LabName = None,
 ) -> None:
     """Run a command in a node, on this terminal."""

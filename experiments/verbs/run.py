@@ -223,9 +223,7 @@ def show_plan(plan: Plan, fes: int, as_json: bool) -> None:
         return
     for trial in plan.trials:
         typer.echo(f"{trial.number:4} {trial.cell}{' (warm-up)' if trial.warmup else ''}")
-    typer.echo(
-        f"{size(plan)}, seed {plan.seed}, about {duration(estimate_s(plan, fes))}"
-    )
+    typer.echo(f"{size(plan)}, seed {plan.seed}, about {duration(estimate_s(plan, fes))}")
     if plan.until is not None:
         typer.echo(
             f"then on until the 95 % interval of each median of {plan.until.figure} is narrower"

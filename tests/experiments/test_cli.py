@@ -12,6 +12,8 @@ from typer.testing import CliRunner, Result
 
 from experiments import laboratory
 from experiments.cli import app
+from experiments.expectations import METRICS
+from experiments.verbs.scale import MODES
 from lab.backend import LabError
 from tests.experiments.synthetic import SyntheticLab, by_mode
 
@@ -193,7 +195,8 @@ def test_scenarios_lists_the_questions() -> None:
 
 def test_golden_unknown_scenario() -> None:
     assert one_line(ceha("run", "quikstart")) == (
-        "ceha: there is no scenario 'quikstart' and no file of that name: did you mean 'quickstart'?"
+        "ceha: there is no scenario 'quikstart' and no file of that name:"
+        " did you mean 'quickstart'?"
     )
 
 
@@ -272,6 +275,17 @@ def test_help_is_documentation(verb: list[str]) -> None:
     shown = ceha(*verb, "--help")
     assert shown.exit_code == 0
     assert "Exit codes: 0" in " ".join(shown.stdout.split())
+
+
+def test_help_is_not_cut_and_names_what_can_be_chosen() -> None:
+    commands = ceha("--help").stdout.partition("Commands:")[2]
+    assert len([line for line in commands.splitlines() if line.startswith("  ")]) > 15
+    assert "..." not in commands
+    until = ceha("run", "--help").stdout
+    assert [name for name in METRICS if name not in until] == []
+    assert "|".join(MODES) in ceha("scale", "--help").stdout
+    for verb, usage in (("results", "[RUN]..."), ("test", "[ARGUMENT]..."), ("report", "[RUN]")):
+        assert ceha(verb, "--help").stdout.startswith(f"Usage: ceha {verb} [OPTIONS] {usage}\n")
 
 
 def test_help_imports_no_numbers_and_no_pictures() -> None:

@@ -106,8 +106,8 @@ def _panel(axes: Axes, cell: CellResult, outcome: Outcome, trial: Trial) -> None
         lost += np.histogram(at_ms[mask], edges)[0]
     if outcome.ne is not None:
         _bands(axes, outcome.ne, (outcome.ne.t_fault_ns - t_fault) / 1e6)
-    for at_ms in _strikes_ms(outcome):
-        axes.axvline(at_ms, color=style.INK, linewidth=1)
+    for strike_ms in _strikes_ms(outcome):
+        axes.axvline(strike_ms, color=style.INK, linewidth=1)
     axes.stairs(sent, edges, color=style.FAINT, linewidth=0.9)
     axes.stairs(lost, edges, fill=True, color=style.LOSS)
     axes.set_xlim(start, end)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ DTIME_NAMES = {
     "dtime2_ms": "dtime2: until it has a new master",
     "dtime3_ms": "dtime3: until that one is ready",
 }
+SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8C564B")
+"""What is compared in one panel, in order."""
 LOSS = "#C1272D"
 BEACON = "#222222"
 INK = "#222222"
@@ -32,6 +35,8 @@ GRID = "#E4E4E4"
 
 WIDTH_INCHES = 9.6
 PNG_DPI = 160
+
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 _RC: Any = {
     "font.family": "DejaVu Sans",
@@ -73,6 +78,15 @@ def only_x_grid(axes: Axes) -> None:
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
+
+
+def number(x: float, zeros: int = 3) -> str:
+    """On a logarithmic axis: `0`, `100`, `1000`, and `10⁴` where more than that many zeros would
+    touch their neighbours."""
+    power = round(math.log10(x)) if x > 0 else 0
+    if power > zeros and x == 10.0**power:
+        return "10" + str(power).translate(_RAISED)
+    return f"{x:g}"
 
 
 def save(figure: Figure, stem: Path) -> str:

@@ -3,6 +3,7 @@ the model beside the measurement where there is one."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -19,16 +20,44 @@ from lab.backend import CellSettings
 
 EXPLANATION = (
     "Every dot is one ok trial, the ring is the median of its cell and the bar the median's 95 % "
-    "interval. Dashed: a straight line fitted to the medians, with its slope in the legend. "
+    "interval. Dashed: a straight line fitted to the medians (a curve where x is logarithmic), "
+    "with its slope in the legend; flat where the trials do not tell a slope from none (p > 0.05). "
     "Dotted: what the model says without having seen a trial."
 )
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8C564B")
 WIDE = 20.0
 """A range of x beyond this ratio is drawn logarithmically."""
-VERY_WIDE = 100.0
-"""The same for y."""
+VERY_WIDE = 50.0
+"""The same for y, where x is logarithmic too: a straight line stays one."""
 MIN_FIT = 3
+MAX_P = 0.05
+"""Of a slope that is shown: how likely a flat cell's trials give one like it."""
+SAMPLES = 400
+"""Points of a line: on a logarithmic axis it is a curve."""
+LEGEND_COLUMNS = 2
+
+X_LABELS = {
+    CONTROL_RTT: "control round trip (ms)",
+    "cehdi_ms": "dead interval CEHDI (ms)",
+    "cefti_ms": "failover timeout CEFTI (ms)",
+    "ce_heartbeat_ms": "CE heartbeat interval (ms)",
+    "fe_heartbeat_ms": "FE heartbeat interval (ms)",
+    "fr_heartbeat_ms": "heartbeat interval between CEs (ms)",
+    "beacon_ms": "beacon interval (ms)",
+    "routes": "routes per FE",
+    "probe_pps": "probe packets per second, each flow and direction",
+    "ces": "CEs",
+    "fes": "FEs",
+    "load": "computing processes beside the lab",
+}
+UNITS = {
+    "routes": (1000, "1000 routes"),
+    "probe_pps": (1000, "1000 packets/s"),
+    "ces": (1, "CE"),
+    "fes": (1, "FE"),
+    "load": (1, "process"),
+}
+"""What a slope is told per: of x, and in words. Else 1 ms."""
 
 COLD_ROUND_TRIPS = 3 * 2 + 1
 """The three channels are connected one after the other (RFC 5811 section 5: LP, MP, HP), each
@@ -54,7 +83,7 @@ def x_of(cell: Cell, axis: str) -> float:
 
 
 def series_of(cell: Cell, axis: str) -> str:
-    parts: list[str] = [cell.settings.mode, cell.fault]
+    parts: list[str] = [cell.settings.mode, "no fault" if cell.fault == "none" else cell.fault]
     if axis != "tml" and cell.settings.tml != "auto":
         parts.append(cell.settings.tml)
     return ", ".join(parts)
@@ -79,6 +108,16 @@ def model(axis: str, measure: str, cell: Cell) -> float | None:
     return None
 
 
+def along(xs: Sequence[float], wide: bool) -> np.ndarray:
+    """Many points from the first to the last, as near to each other as the axis shows them."""
+    first, last = min(xs), max(xs)
+    even = np.linspace(first, last, SAMPLES)
+    if not wide:
+        return even
+    start = min(x for x in xs if x > 0)
+    return np.union1d(even, np.geomspace(start, last, SAMPLES))
+
+
 def draw(
     axes: Mapping[str, object], cells: Sequence[CellResult], outcomes: Sequence[Outcome]
 ) -> Figure | None:
@@ -88,11 +127,11 @@ def draw(
     shown = [cell for cell in cells if cell.counts["ok"]]
     if len({x_of(cell.cell, axis) for cell in shown}) < 2:
         return None
-    figure = style.sheet(1.0 + 2.9 * len(measures))
+    figure = style.sheet(1.0 + 3.2 * len(measures))
     panels = figure.subplots(len(measures), 1, squeeze=False)[:, 0]
     for panel, measure in zip(panels, measures, strict=True):
         _panel(panel, axis, measure, shown, outcomes)
-    panels[-1].set_xlabel(axis.replace("_ms", " (ms)").replace("_", " "))
+    panels[-1].set_xlabel(X_LABELS.get(axis, axis.replace("_", " ")))
     return figure
 
 
@@ -109,30 +148,33 @@ def _panel(
     xs = [x_of(cell.cell, axis) for cell in cells]
     wide = max(xs) / max(min((x for x in xs if x > 0), default=1.0), 1e-9) > WIDE
     drawers: Callable[..., None] = _rates if measure == FALSE_ALARMS else _medians
-    for (name, members), colour in zip(series.items(), COLOURS * 9, strict=False):
+    for (name, members), colour in zip(series.items(), style.SERIES * 9, strict=False):
         members.sort(key=lambda cell: x_of(cell.cell, axis))
-        drawers(axes, axis, measure, members, outcomes, colour, name)
+        drawers(axes, axis, measure, members, outcomes, colour, name, wide)
     if wide:
         axes.set_xscale("symlog", linthresh=max(min((x for x in xs if x > 0), default=1.0), 1e-9))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    _height(axes, [value for cell in cells if (value := _median(cell, measure)) is not None])
+        axes.set_xticks(sorted(set(xs)), map(style.number, sorted(set(xs))))
+        _logarithmic(axes, [m for cell in cells if (m := _median(cell, measure)) is not None])
+    axes.set_ylim(bottom=0)
     axes.set_ylabel(measure.replace("_ms", " (ms)").replace("_", " "))
     axes.grid(axis="y")
     if series:
-        axes.legend(fontsize=8.5)
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 1.0), ncols=LEGEND_COLUMNS, fontsize=8.5,
+            borderaxespad=0.2,
+        )  # fmt: skip
 
 
 def _median(cell: CellResult, measure: str) -> float | None:
     return cell.metrics[measure].median if measure in cell.metrics else None
 
 
-def _height(axes: Axes, medians: Sequence[float]) -> None:
-    """From 0; where the figures differ by orders of magnitude, logarithmic above the smallest."""
+def _logarithmic(axes: Axes, medians: Sequence[float]) -> None:
+    """Above the smallest median's power of ten, where they differ by orders of magnitude."""
     above = [value for value in medians if value > 0]
     if above and max(above) / min(above) > VERY_WIDE:
-        axes.set_yscale("symlog", linthresh=min(above))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-    axes.set_ylim(bottom=0)
+        axes.set_yscale("symlog", linthresh=10 ** math.floor(math.log10(min(above))), linscale=0.5)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: style.number(y)))
 
 
 def _values(cell: CellResult, measure: str, outcomes: Sequence[Outcome]) -> list[float]:
@@ -142,9 +184,10 @@ def _values(cell: CellResult, measure: str, outcomes: Sequence[Outcome]) -> list
 
 def _medians(
     axes: Axes, axis: str, measure: str, cells: Sequence[CellResult],
-    outcomes: Sequence[Outcome], colour: str, name: str,
+    outcomes: Sequence[Outcome], colour: str, name: str, wide: bool,
 ) -> None:  # fmt: skip
     xs, medians, expected = [], [], []
+    trials: list[tuple[float, float]] = []
     for cell in cells:
         x, values = x_of(cell.cell, axis), _values(cell, measure, outcomes)
         summary = cell.metrics[measure]
@@ -152,25 +195,56 @@ def _medians(
         axes.plot([x] * len(values), values, "o", color=colour, alpha=0.3, markersize=3)
         if summary.interval is not None:
             axes.plot([x, x], summary.interval, color=colour, linewidth=2)
+        trials += [(x, value) for value in values]
         xs.append(x)
         medians.append(summary.median)
         expected.append(model(axis, measure, cell.cell))
     label = name
     if len(set(xs)) >= MIN_FIT:
-        slope, base = fit(xs, medians)
-        line = np.linspace(min(xs), max(xs), 200)
-        axes.plot(line, base + slope * line, "--", color=colour, linewidth=0.9)
-        label = f"{name}: {base:.2g} + {slope:.2g} per {axis.removesuffix('_ms')}"
-    axes.plot(xs, medians, "o", markerfacecolor="white", color=colour, markersize=6, label=label)
+        if is_flat(trials):
+            unit = " ms" if measure.endswith("_ms") else ""
+            label = f"{name}: flat at {_short(float(np.median(medians)))}{unit}"
+        else:
+            slope, base = fit(xs, medians)
+            line = along(xs, wide)
+            axes.plot(line, base + slope * line, "--", color=colour, linewidth=0.9)
+            label = f"{name}: {equation(slope, base, axis, measure)}"
+    axes.plot(
+        xs, medians, "o", markerfacecolor="white", color=colour, markersize=6, label=label,
+        clip_on=False, zorder=3,
+    )  # fmt: skip
     points = [(x, m) for x, m in zip(xs, expected, strict=True) if m is not None]
     if points:
-        axes.plot(*zip(*points, strict=True), ":", color=colour, label=f"{name}: model")
+        at, of_model = np.asarray(points, float).T
+        line = along(list(at), wide)
+        axes.plot(line, np.interp(line, at, of_model), ":", color=colour, label=f"{name}: model")
 
 
 def fit(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
     """(slope, value at 0) of the least squares line."""
     slope, base = np.polyfit(np.asarray(xs, float), np.asarray(ys, float), 1)
     return float(slope), float(base)
+
+
+def is_flat(trials: Sequence[tuple[float, float]]) -> bool:
+    """Whether these (x, y) may be what no slope gives."""
+    from scipy.stats import linregress
+
+    xs, ys = np.asarray(trials, float).T
+    return bool(np.ptp(ys) == 0 or linregress(xs, ys).pvalue > MAX_P)
+
+
+def equation(slope: float, base: float, axis: str, measure: str) -> str:
+    """`3.9 + 7.1 ms per ms`, `0.25 − 0.0011 ms per ms`, `2.9 + 10 ms per 1000 routes`."""
+    per, words = UNITS.get(axis, (1, "ms"))
+    unit = " ms" if measure.endswith("_ms") else ""
+    sign = "−" if slope < 0 else "+"
+    return f"{_short(base)} {sign} {_short(abs(slope * per))}{unit} per {words}"
+
+
+def _short(value: float) -> str:
+    text = f"{value:.0f}" if abs(value) >= 100 else f"{value:.2g}"
+    return text.replace("-", "−")
 
 
 def per_hour(outcomes: Sequence[Outcome]) -> tuple[float, float]:
@@ -188,7 +262,7 @@ def per_hour(outcomes: Sequence[Outcome]) -> tuple[float, float]:
 
 def _rates(
     axes: Axes, axis: str, _measure: str, cells: Sequence[CellResult],
-    outcomes: Sequence[Outcome], colour: str, name: str,
+    outcomes: Sequence[Outcome], colour: str, name: str, _wide: bool,
 ) -> None:  # fmt: skip
     xs = [x_of(cell.cell, axis) for cell in cells]
     pairs = [
@@ -199,4 +273,7 @@ def _rates(
         axes.plot([x, x], [rate, above], color=colour, linewidth=1.5)
     rates = [rate for rate, _ in pairs]
     label = f"{name}: line up to the 95 % bound"
-    axes.plot(xs, rates, "o", markerfacecolor="white", color=colour, markersize=6, label=label)
+    axes.plot(
+        xs, rates, "o", markerfacecolor="white", color=colour, markersize=6, label=label,
+        clip_on=False, zorder=3,
+    )  # fmt: skip

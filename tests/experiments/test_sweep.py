@@ -14,7 +14,7 @@ from experiments.measures.verdict import Outcome
 from experiments.plan import make_plan
 from experiments.report import style, sweep
 from experiments.results import cell_results
-from experiments.scenario import load_scenario
+from experiments.scenario import SWEEP_AXES, load_scenario
 from experiments.verbs.run import topology_of
 from lab.backend import CellSettings
 from lab.simulated.lab import SimulatedLab
@@ -34,6 +34,41 @@ def test_control_rtt_is_what_a_packet_and_its_answer_wait() -> None:
 def test_the_line_through_points_on_a_line_is_that_line() -> None:
     slope, base = sweep.fit([0, 100, 1000], [2.0, 4.0, 22.0])
     assert (slope, base) == (pytest.approx(0.02), pytest.approx(2.0))
+
+
+@pytest.mark.parametrize(
+    ("slope", "base", "axis", "measure", "words"),
+    [
+        (-0.0011, 0.25, "control_rtt_ms", "dtime2_ms", "0.25 − 0.0011 ms per ms"),
+        (7.1, 3.9, "control_rtt_ms", "dtime2_ms", "3.9 + 7.1 ms per ms"),
+        (1, -2.2, "cehdi_ms", "dtime1_ms", "−2.2 + 1 ms per ms"),
+        (0.0102, 2.9, "routes", "dtime3_ms", "2.9 + 10 ms per 1000 routes"),
+        (2.345, 1234.6, "ces", "data_lost", "1235 + 2.3 per CE"),
+    ],
+)
+def test_golden_a_line_in_words(
+    slope: float, base: float, axis: str, measure: str, words: str
+) -> None:
+    assert sweep.equation(slope, base, axis, measure) == words
+
+
+def test_a_slope_that_the_trials_do_not_tell_from_none_is_flat() -> None:
+    noise = [0.3, -0.2, 0.1, -0.1, 0.2, -0.3]
+    xs = [1.0, 2.0, 3.0] * 2
+    assert sweep.is_flat([(x, 5.0) for x in xs])
+    assert sweep.is_flat([(x, 5 + e) for x, e in zip(xs, noise, strict=True)])
+    assert not sweep.is_flat([(x, x + e) for x, e in zip(xs, noise, strict=True)])
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_line_has_points_all_along_the_axis(wide: bool) -> None:
+    line = sweep.along([0, 30, 100, 3000], wide)
+    assert (line[0], line[-1]) == (0, 3000)
+    assert (len(line[(line > 30) & (line < 60)]) > 40) is wide
+
+
+def test_every_axis_has_a_label() -> None:
+    assert set(sweep.X_LABELS) == set(SWEEP_AXES)
 
 
 def test_detection_by_silence_is_the_dead_interval_less_half_an_interval_of_messages() -> None:
@@ -116,7 +151,7 @@ def test_the_figure_shows_every_series(make: Make, tmp_path: Path) -> None:
         (axes,) = figure.axes
         words = [text.get_text() for text in axes.get_legend().get_texts()]
         assert sorted(words) == [
-            "cold, crash: 2 + 0.01 per routes", "hot, crash: 2 + 0.01 per routes",
+            "cold, crash: 2 + 10 ms per 1000 routes", "hot, crash: 2 + 10 ms per 1000 routes",
         ]  # fmt: skip
         style.save(figure, tmp_path / "figures" / "sweep")
     assert sweep.draw({"x": "beacon_ms", "y": ["dtime3_ms"]}, results, outcomes) is None

@@ -16,7 +16,8 @@ from experiments.results import CellResult, measured, metric_values
 from experiments.statistics import Summary, summarise
 
 EXPLANATION = (
-    "One row of panels for each kind of failure, one line for each contender. Bars are medians of "
+    "One row of panels for each kind of failure, one line for each contender; what applies to none "
+    "of them has no panel. Bars are medians of "
     "the ok trials, the line across a bar's end is the median's 95 % interval. Detection is "
     "dtime1; takeover is dtime2 and dtime3, until somebody is in charge and can carry on; control "
     "outage is the gap in what the kernel (or the switch) was told; lost are all packets of a "
@@ -38,7 +39,8 @@ COLUMNS: Mapping[str, Callable[[Values], float | None]] = {
     "packets lost": lambda values: values["data_lost"],
 }
 
-COLOURS = {"forces": "#0072B2", "openflow": "#E69F00", "frr": "#009E73"}
+COLOURS = dict(zip(("forces", "openflow", "frr"), style.SERIES, strict=False))
+NAMES = {"forces": "ForCES", "openflow": "OpenFlow", "frr": "FRR"}
 HEIGHT = 0.62
 ROOM = 12.0
 """On a logarithmic axis, of the longest bar, for the figure behind it."""
@@ -58,27 +60,35 @@ def draw(
     shown = {title: members for title, members in shown.items() if members}
     if not shown:
         return None
+    summaries = {
+        label: [[_summary(c, figure_of, outcomes, seed) for c in each] for each in shown.values()]
+        for label, figure_of in COLUMNS.items()
+    }
+    columns = {label: rows for label, rows in summaries.items() if any(map(_applies, rows))}
+    if not columns:
+        return None
     sizes = [len(members) for members in shown.values()]
     systems = dict.fromkeys(m.cell.settings.system for each in shown.values() for m in each)
     figure = style.sheet(0.9 + sum(0.55 + 0.27 * size for size in sizes))
     panels = figure.subplots(
-        len(shown), len(COLUMNS), squeeze=False, height_ratios=[size + 0.6 for size in sizes]
+        len(shown), len(columns), squeeze=False, height_ratios=[size + 0.6 for size in sizes]
     )
-    for column, (label, figure_of) in zip(panels.T, COLUMNS.items(), strict=True):
-        highest = 1.0
-        for axes, members in zip(column, shown.values(), strict=True):
-            summaries = [_summary(cell, figure_of, outcomes, seed) for cell in members]
-            highest = max(highest, *map(_end, summaries))
-            _panel(axes, members, summaries)
-            axes.set_yticks(range(len(members)), [""] * len(members))
-        for axes in column:
+    for column, (label, rows) in zip(panels.T, columns.items(), strict=True):
+        highest = max(1.0, *(_end(summary) for row in rows for summary in row))
+        for axes, members, row in zip(column, shown.values(), rows, strict=True):
+            if not _applies(row):
+                axes.axis("off")
+                continue
+            _panel(axes, members, row)
             axes.set_xlim(0, highest * ROOM)
-        column[-1].set_xlabel(label)
-    for axes, (title, members) in zip(panels[:, 0], shown.items(), strict=True):
-        axes.set_yticks(range(len(members)), [cell.cell.name for cell in members])
-        axes.set_title(title, loc="left")
+            axes.set_yticks(range(len(members)), [""] * len(members))
+            last = axes
+        last.set_xlabel(label)
+    for line, (title, members) in zip(panels, shown.items(), strict=True):
+        line[0].set_title(title, loc="left")
+        _name(next(axes for axes in line if axes.axison), members, is_first=line[0].axison)
     if len(systems) > 1:
-        handles = [Patch(color=COLOURS[system], label=system) for system in systems]
+        handles = [Patch(color=COLOURS[system], label=NAMES[system]) for system in systems]
         figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), fontsize=9)
     return figure
 
@@ -91,6 +101,18 @@ def _summary(
 ) -> Summary:
     good = [o for o in measured(outcomes, cell.cell.name) if o.verdict == "ok"]
     return summarise((figure_of(metric_values(outcome)) for outcome in good), seed)
+
+
+def _applies(summaries: Sequence[Summary]) -> bool:
+    return any(summary.median is not None for summary in summaries)
+
+
+def _name(axes: Axes, cells: Sequence[CellResult], is_first: bool) -> None:
+    """The lines of the first panel that a row has; where that is not at the left, the names lie in
+    the room of the panel that is left out."""
+    axes.set_yticks(range(len(cells)), [cell.cell.name for cell in cells])
+    for label in axes.get_yticklabels():
+        label.set_in_layout(is_first)
 
 
 def _end(summary: Summary) -> float:
@@ -115,6 +137,6 @@ def _panel(axes: Axes, cells: Sequence[CellResult], summaries: Sequence[Summary]
             textcoords="offset points", va="center", fontsize=8.5,
         )  # fmt: skip
     axes.set_xscale("symlog", linthresh=1.0, linscale=0.5)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: style.number(x, zeros=2)))
     axes.set_ylim(len(cells) - 0.4, -0.6)
     style.only_x_grid(axes)

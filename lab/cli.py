@@ -145,6 +145,7 @@ def register(app: typer.Typer) -> None:
     )(exec_)
     app.command(
         "fault",
+        short_help="Break something in a running lab.",
         epilog="Example: ceha fault crash master; ceha fault link-cut fe1-fe2; ceha fault hang "
         "ce1 --heal. Exit codes: 0 it happened; 2 no such lab, fault or target; 3 there was no "
         "sign that it happened (or healed).",

@@ -281,6 +281,9 @@ def test_help_is_not_cut_and_names_what_can_be_chosen() -> None:
     commands = ceha("--help").stdout.partition("Commands:")[2]
     assert len([line for line in commands.splitlines() if line.startswith("  ")]) > 15
     assert "..." not in commands
+    listed = commands.partition("Exit codes")[0].splitlines()
+    summaries = [line[2:].split(maxsplit=1)[1] for line in listed if line.strip()]
+    assert [text for text in summaries if len(text) >= 55] == []
     until = ceha("run", "--help").stdout
     assert [name for name in METRICS if name not in until] == []
     assert "|".join(MODES) in ceha("scale", "--help").stdout

@@ -12,7 +12,7 @@ from typing import Protocol
 from fe_datapath.config import FeConfig
 from fe_datapath.context import NS_PER_MS, Context
 from fe_datapath.standby import Standby
-from forces import mastership as m
+from forces import mastership_actions as m
 from forces.association import Association, Due, Statistics, heartbeat_answer
 from forces.effects import Connect, Disconnect, Send
 from forces.errors import ForcesError

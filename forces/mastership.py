@@ -1,17 +1,32 @@
 """Which CE an FE obeys: RFC 7121 sections 2.1 (cold standby) and 3.2 (hot standby).
 
 `Mastership` holds what FEPO shows of it (CEID, LastCEID, BackupCEs, the CEStatus column of AllCEs)
-and drives the table of `forces.mastership_table`. It is told what happened and returns what to do;
-it knows no clock, no transport and no message.
+and drives the table of `forces.mastership_table`. It is told what happened and returns what to do
+(`forces.mastership_actions`); it knows no clock, no transport and no message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 
 from forces.errors import UsageError
+from forces.mastership_actions import (
+    Action,
+    Associate,
+    CancelCefti,
+    CancelRetry,
+    Dial,
+    Hangup,
+    MasterLost,
+    NewMaster,
+    PrimaryCeChanged,
+    PrimaryCeDown,
+    RetryLater,
+    StartCefti,
+    StateChanged,
+    StopForwarding,
+)
 from forces.mastership_table import (
     BY_PAIR,
     Condition,
@@ -42,114 +57,6 @@ class CeStatus(IntEnum):
     LostConnection = 4
     Unreachable = 5
 
-
-@dataclass(frozen=True, slots=True)
-class Dial:
-    """Connect to this CE."""
-
-    ce: int
-
-
-@dataclass(frozen=True, slots=True)
-class Associate:
-    """Send this CE an AssociationSetup."""
-
-    ce: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hangup:
-    """Close this CE's transport, or give up connecting."""
-
-    ce: int
-    abort: bool
-    """True: at once, so that a CE which was only asleep learns that it lost the FE.
-    False: in order, after a normal AssociationTeardown if there is an association."""
-
-
-@dataclass(frozen=True, slots=True)
-class RetryLater:
-    """Raise RETRY_DUE for this CE after a pause."""
-
-    ce: int
-    standby: bool
-    """True: the pause of a standby; False: the pause between two rounds without a master."""
-
-
-@dataclass(frozen=True, slots=True)
-class CancelRetry:
-    ce: int
-
-
-@dataclass(frozen=True, slots=True)
-class StartCefti:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class CancelCefti:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class StopForwarding:
-    """FEState OperDisable, and no state is kept for a later association."""
-
-
-@dataclass(frozen=True, slots=True)
-class MasterLost:
-    """The instant of t_detect."""
-
-    ce: int
-    source: str
-    cause: str
-
-
-@dataclass(frozen=True, slots=True)
-class NewMaster:
-    """The instant of t_master."""
-
-    ce: int
-    last: int
-    """0: it is the first."""
-
-
-@dataclass(frozen=True, slots=True)
-class StateChanged:
-    previous: State
-    state: State
-    cause: str
-
-
-@dataclass(frozen=True, slots=True)
-class PrimaryCeDown:
-    """Event 61.1, to every associated CE."""
-
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
-class PrimaryCeChanged:
-    """Event 61.2, to every associated CE."""
-
-    ce: int
-
-
-Action = (
-    Dial
-    | Associate
-    | Hangup
-    | RetryLater
-    | CancelRetry
-    | StartCefti
-    | CancelCefti
-    | StopForwarding
-    | MasterLost
-    | NewMaster
-    | StateChanged
-    | PrimaryCeDown
-    | PrimaryCeChanged
-)
 
 _UP = (CeStatus.Connected, CeStatus.Associated, CeStatus.IsMaster)
 

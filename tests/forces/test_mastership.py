@@ -7,16 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forces.errors import UsageError
-from forces.mastership import (
+from forces.mastership import CeStatus, HaMode, Mastership
+from forces.mastership_actions import (
     Action,
     Associate,
     CancelCefti,
-    CeStatus,
     Dial,
-    HaMode,
     Hangup,
     MasterLost,
-    Mastership,
     NewMaster,
     PrimaryCeChanged,
     PrimaryCeDown,

@@ -23,7 +23,7 @@ from fe_datapath.element import ForwardingElement
 from fe_datapath.ha import HighAvailability
 from fe_datapath.lfbs import sync as sync_module
 from fe_datapath.lfbs.sync import StateSync
-from forces import mastership as m
+from forces import mastership_actions as m
 from forces.mastership import Mastership
 from forces.mastership_table import Step, Trigger
 

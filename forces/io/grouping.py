@@ -15,13 +15,11 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from dataclasses import dataclass, field
-from enum import Enum
 
 from forces.channels import Channel
 from forces.errors import UsageError
 from forces.events import LossCause
-from forces.header import MAX_MESSAGE_LENGTH
+from forces.io.group import Group, Link, Stage
 from forces.io.tml import TmlConfig, TmlUser
 
 log = logging.getLogger(__name__)
@@ -33,52 +31,6 @@ HELD_LIMIT = 4 << 20
 """Octets that a peer may send before its three channels are there."""
 REMEMBERED_STRANGERS = 1000
 """Unknown addresses that are logged by name; the rest is only counted."""
-
-
-class Link(ABC):
-    """One channel to one peer, as a back end has it."""
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-        self.group: Group | None = None
-
-    @abstractmethod
-    def send(self, data: bytes) -> bool:
-        """False: no room. Raises OSError when the link is dead."""
-
-    @abstractmethod
-    def close(self, abort: bool) -> None:
-        """Silent and final; may be called more than once."""
-
-
-class Stage(Enum):
-    """Where a group is in its life."""
-
-    DIALING = "dialing"
-    ACCEPTING = "accepting"
-    UP = "up"
-    ENDING = "ending"
-    """A channel ended; it is reported at the end of this turn of the loop."""
-    CLOSED = "closed"
-
-
-@dataclass(slots=True, eq=False)
-class Group:
-    """The channels to one peer."""
-
-    peer: int
-    stage: Stage
-    links: dict[Channel, Link] = field(default_factory=dict)
-    was: Stage = Stage.CLOSED
-    """The stage before ENDING."""
-    cause: LossCause = LossCause.LOCAL
-    detail: str = ""
-    held: list[tuple[Channel, int, bytes]] = field(default_factory=list)
-    """What came before all three channels were there."""
-    held_octets: int = 0
-    timer: asyncio.TimerHandle | None = None
-    blocked: bool = False
-    """A `send` answered False and `writable` is due."""
 
 
 class GroupedTml(ABC):
@@ -363,9 +315,3 @@ class GroupedTml(ABC):
             if channel in links:
                 links[channel].group = None
                 links[channel].close(abort)
-
-
-def send_buffer(config: TmlConfig, channel: Channel) -> int:
-    """A channel's part of the peer's queue limit; never less than two of the longest messages."""
-    share = config.queue_limit // (2 if channel is Channel.HP else 4)
-    return max(share, 2 * MAX_MESSAGE_LENGTH)

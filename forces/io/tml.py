@@ -12,6 +12,7 @@ from typing import Protocol
 
 from forces.channels import Channel
 from forces.events import LossCause
+from forces.header import MAX_MESSAGE_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,12 @@ class TmlConfig:
     max_retransmissions: int = 6
     queue_limit: int = 4 << 20
     """Octets waiting per peer, after which `send` answers False (back-pressure)."""
+
+
+def send_buffer(config: TmlConfig, channel: Channel) -> int:
+    """A channel's part of the peer's queue limit; never less than two of the longest messages."""
+    share = config.queue_limit // (2 if channel is Channel.HP else 4)
+    return max(share, 2 * MAX_MESSAGE_LENGTH)
 
 
 class TmlUser(Protocol):

@@ -11,8 +11,9 @@ import asyncio
 
 from forces.channels import Channel
 from forces.events import LossCause
-from forces.io.grouping import GroupedTml, Link, send_buffer
-from forces.io.tml import TmlConfig
+from forces.io.group import Link
+from forces.io.grouping import GroupedTml
+from forces.io.tml import TmlConfig, send_buffer
 
 
 class MemoryNetwork:

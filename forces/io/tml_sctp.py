@@ -18,9 +18,10 @@ from collections.abc import Callable
 from forces.channels import Channel
 from forces.events import LossCause
 from forces.io.causes import cause_of
-from forces.io.grouping import GroupedTml, Link, send_buffer
+from forces.io.group import Link
+from forces.io.grouping import GroupedTml
 from forces.io.sctp_events import AssocChange, AssocState, MessageTooLong, Partial
-from forces.io.tml import TmlConfig
+from forces.io.tml import TmlConfig, send_buffer
 
 SOL_SCTP = IPPROTO_SCTP = 132
 SCTP_RTOINFO = 0

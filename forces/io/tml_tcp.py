@@ -16,7 +16,9 @@ from forces.channels import Channel
 from forces.events import LossCause
 from forces.header import HEADER_LENGTH, WORD
 from forces.io.causes import cause_of
-from forces.io.grouping import GroupedTml, Link, send_buffer
+from forces.io.group import Link
+from forces.io.grouping import GroupedTml
+from forces.io.tml import send_buffer
 
 LINGER_S = 1.0
 """How long an ordered close may take to get its last octets away."""

@@ -12,7 +12,8 @@ import sys
 from forces.channels import Channel
 from forces.events import LossCause
 from forces.io import usrsctp_lib as u
-from forces.io.grouping import GroupedTml, Link
+from forces.io.group import Link
+from forces.io.grouping import GroupedTml
 from forces.io.guard import Guard, is_from_guard
 from forces.io.packet_socket import PacketSocket
 from forces.io.sctp_events import AssocChange, AssocState, MessageTooLong, Partial

@@ -23,9 +23,8 @@ from typing import Protocol
 
 from forces.channels import Channel
 from forces.io import usrsctp_lib as u
-from forces.io.grouping import send_buffer
 from forces.io.packet_socket import PacketSocket
-from forces.io.tml import TmlConfig
+from forces.io.tml import TmlConfig, send_buffer
 from forces.io.usrsctp_assoc import Assoc
 
 TICK_S = 0.010  # the library's own resolution

@@ -1,4 +1,4 @@
-"""libusrsctp driven by our event loop: its packets, its timers, its sockets.
+"""libusrsctp driven by our event loop: its packets, its timers, its associations.
 
 No-threads mode with AF_CONN addresses: packets go in by `usrsctp_conninput` and come out by a
 callback, timers are driven by `usrsctp_handle_timers`. The library is one per process; an AF_CONN
@@ -24,17 +24,12 @@ from typing import Protocol
 from forces.channels import Channel
 from forces.io import usrsctp_lib as u
 from forces.io.packet_socket import PacketSocket
-from forces.io.tml import TmlConfig, send_buffer
+from forces.io.tml import TmlConfig
 from forces.io.usrsctp_assoc import Assoc
+from forces.io.usrsctp_socket import open_socket, tune
 
 TICK_S = 0.010  # the library's own resolution
-RECEIVE_BUFFER = 2 << 20
-STREAMS = 1
 BACKLOG = 128
-INIT_ATTEMPTS = 100  # our connect timeout ends it, not the library's
-SACK_DELAY_MS = 10
-SACK_FREQUENCY = 1
-"""Every packet is acknowledged at once: the default delay of 200 ms is above our RTO."""
 EPHEMERAL = range(49152, 65536)
 
 
@@ -129,7 +124,7 @@ class Stack:
         """On the three ports, for every path; `owner.incoming` follows."""
         if not self._listening:
             for channel in Channel:
-                so = self._socket(owner.config, channel)
+                so = open_socket(self.library, self._on_receive, owner.config, channel)
                 address = u.conn_address(channel.port, None)
                 size = ctypes.sizeof(address)
                 if self.library.bind(so, address, size) or self.library.listen(so, BACKLOG):
@@ -147,7 +142,7 @@ class Stack:
 
     def dial(self, key: int, channel: Channel, config: TmlConfig, local_port: int = 0) -> Assoc:
         """Begin an association; a notification says how it went."""
-        so = self._socket(config, channel)
+        so = open_socket(self.library, self._on_receive, config, channel)
         port = local_port or self._free_port(key, channel.port)
         for call, address in (
             (self.library.bind, u.conn_address(port, key)),
@@ -169,48 +164,6 @@ class Stack:
             if (key, self._next_port, remote_port) not in self._by_ports:
                 return self._next_port
         raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
-
-    def _socket(self, config: TmlConfig, channel: Channel) -> int:
-        so = self.library.socket(
-            u.AF_CONN, socket.SOCK_STREAM, u.IPPROTO_SCTP, self._on_receive, None, 0, None
-        )
-        if not so:
-            number = ctypes.get_errno()
-            raise OSError(number, f"usrsctp: no socket: {os.strerror(number)}")
-        self.library.set_non_blocking(so, 1)
-        self.library.option(
-            so, socket.SO_RCVBUF, u.integer(RECEIVE_BUFFER), level=socket.SOL_SOCKET
-        )
-        self.library.option(
-            so,
-            u.SCTP_INITMSG,
-            u.initmsg(STREAMS, INIT_ATTEMPTS, config.rto_max_ms),
-        )
-        self.tune(so, config, channel)
-        for kind in (
-            u.SCTP_ASSOC_CHANGE,
-            u.SCTP_SHUTDOWN_EVENT,
-            u.SCTP_PARTIAL_DELIVERY_EVENT,
-        ):
-            self.library.option(so, u.SCTP_EVENT, u.event(kind))
-        return int(so)
-
-    def tune(self, so: int, config: TmlConfig, channel: Channel) -> None:
-        """Timers and buffers; an accepted association has those of the listener until then."""
-        retransmissions = config.max_retransmissions
-        for name, value in (
-            (u.SCTP_NODELAY, u.integer(1)),
-            (
-                u.SCTP_RTOINFO,
-                u.rtoinfo(config.rto_initial_ms, config.rto_max_ms, config.rto_min_ms),
-            ),
-            (u.SCTP_ASSOCINFO, u.assocparams(retransmissions)),
-            (u.SCTP_PEER_ADDR_PARAMS, u.paddrparams(config.heartbeat_ms, retransmissions)),
-            (u.SCTP_DELAYED_SACK, u.delayed_sack(SACK_DELAY_MS, SACK_FREQUENCY)),
-        ):
-            self.library.option(so, name, value)
-        size = u.integer(send_buffer(config, channel))
-        self.library.option(so, socket.SO_SNDBUF, size, level=socket.SOL_SOCKET)
 
     def _remember(self, so: int, key: int, local_port: int, remote_port: int) -> Assoc:
         assoc = Assoc(self, so, key, local_port, remote_port)
@@ -246,7 +199,7 @@ class Stack:
             assoc.close(abort=True)
             return
         try:
-            self.tune(so, path.owner.config, Channel(port - Channel.HP.port))
+            tune(self.library, so, path.owner.config, Channel(port - Channel.HP.port))
         except OSError:
             pass  # it ended already, and its notification is in the queue
         path.owner.incoming(assoc, path.address)

@@ -8,6 +8,7 @@ wants the rows takes all of them at once. The same octets mean the same, run or 
 from __future__ import annotations
 
 import struct
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
@@ -50,8 +51,8 @@ class _Run(Sequence[T], Generic[T]):
     def __len__(self) -> int:
         return len(self.octets) // self.stride
 
-    def item(self, number: int) -> T:
-        raise NotImplementedError
+    @abstractmethod
+    def item(self, number: int) -> T: ...
 
     @overload
     def __getitem__(self, at: int) -> T: ...

@@ -16,8 +16,11 @@ from typing import Any
 from fe_datapath.edited import constrained, edited
 from fe_datapath.inbulk import carried_out
 from fe_datapath.lfbs.instance import MISSING, EventState, Instance
+from fe_datapath.plaintable import PlainTable
+from fe_datapath.properties import REGISTRATION
 from fe_datapath.responses import NOT_DONE, RESPONSE_TO
-from fe_datapath.store import PlainTable, Store, in_range, key_row, walk, wrong_selector
+from fe_datapath.selection import in_range, key_row, walk, wrong_selector
+from fe_datapath.store import Store
 from fe_datapath.transaction import OneByOne, Transaction
 from forces.errors import ProtocolError, ResultCode
 from forces.header import ExecMode
@@ -26,8 +29,6 @@ from forces.model import ArrayType, StructType, Target
 from forces.paths import ExtendedResult, FullData, KeyInfo, PathData, Result, SparseData, TableRange
 from forces.runs import MIN_RUN, PathRun
 
-REGISTRATION = 2
-"""Property of an event: the subscription (RFC 5812 section 4.8.5)."""
 MAX_EDITS = 65_536
 """Of one Config. A message of 262,140 octets has room for fewer PATH-DATAs than this."""
 

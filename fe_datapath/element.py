@@ -1,7 +1,7 @@
 """A forwarding element's core: events in, effects out, no clock and no socket (DESIGN section 5).
 
 Here the parts meet: associations and mastership (`ha`), Config messages (`configs`), queries
-(`store`), the LFB instances (`lfbs`), and the ports.
+(`query`), the LFB instances (`lfbs`), and the ports.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from fe_datapath.lfbs.sync import StateSync
 from fe_datapath.lfbs.unbound import hosted
 from fe_datapath.lfbs.unicast import Unicast
 from fe_datapath.notifications import notification
+from fe_datapath.query import Query
 from fe_datapath.questions import Questions
 from fe_datapath.responses import Body, Verdicts, all_done, fitting, is_too_long
 from fe_datapath.restart import TIMER as RESTART
@@ -225,9 +226,9 @@ class ForwardingElement:
     def _answer_query(self, event: MessageReceived) -> None:
         request, under_way = event.message, self.configs.transaction
         extended = self.fepo.extended
-        body, fits = self.store.answer(request.lfbs, under_way, extended)
+        body, fits = Query(self.store, under_way, extended).answer(request.lfbs)
         if is_too_long(body):
-            parts = self.store.dump(request.lfbs[0], under_way)
+            parts = Query(self.store, under_way, False).dump(request.lfbs[0])
             if parts:
                 self._answer_in_parts(event.peer, request, parts, extended)
                 return

@@ -37,6 +37,7 @@ PURE = (
     "ce/routing.py",
     "ce/shortest_paths.py",
     "fe_datapath/element.py",
+    "fe_datapath/query.py",
     "fe_datapath/store.py",
     "fe_datapath/lfbs/",
     "fe_datapath/punting.py",

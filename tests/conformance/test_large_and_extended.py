@@ -294,7 +294,7 @@ def test_rfc5810_6_2_a_del_of_4000_rows_is_answered(rig: FeRig) -> None:
 def test_rfc7391_3_3_a_table_too_large_for_the_queue_has_to_be_asked_for_in_ranges(
     rig: FeRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fe_datapath.store.MAX_DUMP", 100_000)
+    monkeypatch.setattr("fe_datapath.query.MAX_DUMP", 100_000)
     fill(rig, 6_000)
     assert codes(rig.query(ask())) == [ResultCode.CONTENTS_TOO_LONG]
 

@@ -1,8 +1,9 @@
 """Config messages on the store: SET, DEL and SET-PROP (RFC 5810 section 7.6).
 
 Every PATH-DATA that carries contents (or that names what to delete) is one edit, numbered in
-message order. Edits are carried out on the tables at once, with an undo log; the answer is built
-afterwards in the shape of the request, from one result code per edit.
+message order. Edits are carried out on the tables at once (`singly`, `inbulk`, `properties`), with
+an undo log; the answer is built afterwards in the shape of the request, from one result code per
+edit.
 
 In an answer, UNSPECIFIED_ERROR at an edit means that nothing was wrong with it: it was taken
 back, or not tried, because another one failed.
@@ -13,21 +14,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fe_datapath.edited import constrained, edited
+from fe_datapath.edited import edited
 from fe_datapath.inbulk import carried_out
-from fe_datapath.lfbs.instance import MISSING, EventState, Instance
-from fe_datapath.plaintable import PlainTable
-from fe_datapath.properties import REGISTRATION
+from fe_datapath.lfbs.instance import MISSING, Instance
+from fe_datapath.plaintable import PlainTable, plain_table
+from fe_datapath.properties import Registration, set_event_properties
 from fe_datapath.responses import NOT_DONE, RESPONSE_TO
-from fe_datapath.selection import in_range, key_row, walk, wrong_selector
+from fe_datapath.selection import key_row, walk, wrong_selector
+from fe_datapath.singly import delete, put_row, set_contents, writable
 from fe_datapath.store import Store
 from fe_datapath.transaction import OneByOne, Transaction
 from forces.errors import ProtocolError, ResultCode
 from forces.header import ExecMode
 from forces.messages import LfbSelect, Message, Operation, OperType
-from forces.model import ArrayType, StructType, Target
+from forces.model import Target
 from forces.paths import ExtendedResult, FullData, KeyInfo, PathData, Result, SparseData, TableRange
-from forces.runs import MIN_RUN, PathRun
+from forces.runs import PathRun
 
 MAX_EDITS = 65_536
 """Of one Config. A message of 262,140 octets has room for fewer PATH-DATAs than this."""
@@ -59,8 +61,7 @@ class Edits:
         """Number of a failed edit -> what was wrong, for EXTENDEDRESULTs."""
         self.first = 0
         """Number of this message's first edit."""
-        self._registrations: list[tuple[Instance, int, EventState]] = []
-        """Event registrations: instance, event, what it was before."""
+        self._registrations: list[Registration] = []
         self.keyed: dict[int, tuple[int, ...]] = {}
         """id() of a PATH-DATA with a key -> its path with the row that the key has selected."""
         self._commit = commit
@@ -228,25 +229,8 @@ class Edits:
         try:
             return self._rows[place]
         except KeyError:
-            self._rows[place] = self._plain_table(*place)
+            self._rows[place] = plain_table(self.store.library, *place)
             return self._rows[place]
-
-    def _plain_table(self, class_id: int, component_id: int) -> PlainTable | None:
-        cls = self.store.library.find(class_id)
-        component = cls.components.get(component_id) if cls is not None else None
-        if (
-            component is None
-            or component.access != "read-write"
-            or not isinstance(component.type, ArrayType)
-            or component.type.maximum is not None
-            or component.type.length is not None
-            or component.type.keys
-            or not isinstance(component.type.row, StructType)
-        ):
-            return None
-        row = component.type.row
-        checked = tuple(field for field in row.fields if constrained(field.type))
-        return PlainTable(component.name, row, checked)
 
     def _set_row(self, lfb: LfbSelect, rows: PlainTable, index: int, octets: bytes) -> None:
         instance = self.store.find(lfb.class_id, lfb.instance_id)
@@ -263,107 +247,16 @@ class Edits:
             case OperType.SET:
                 if not isinstance(path.content, FullData | SparseData):
                     raise ProtocolError(ResultCode.INVALID_TLV, "SET without data")
-                self._set(instance, ids, path.content)
+                set_contents(self.transaction, instance, ids, path.content)
             case OperType.DEL:
                 if isinstance(path.content, Result | ExtendedResult):
                     raise ProtocolError(ResultCode.INVALID_TLV, "a result in a DEL")
-                self._delete(instance, ids, path.selector)
+                delete(self.transaction, instance, ids, path.selector, self._in_bulk)
             case OperType.SET_PROP:
-                self._set_property(instance, ids, path)
+                library = self.store.library
+                set_event_properties(library, instance, ids, path.content, self._registrations)
             case _:
                 raise ProtocolError(ResultCode.NOT_SUPPORTED, f"{kind.name} in a Config")
-
-    def _writable(self, instance: Instance, ids: tuple[int, ...]) -> Target:
-        target = instance.cls.resolve(ids)
-        if target.component.name in instance.unsupported:
-            raise ProtocolError(ResultCode.NOT_SUPPORTED, f"no {target.component.name} here")
-        if target.access not in ("read-write", "write-only") or target.component.capability:
-            raise ProtocolError(ResultCode.READ_ONLY, f"{target.component.name} is read-only")
-        if target.component.name in instance.fixed:
-            reason = f"{target.component.name} cannot be changed here"
-            raise ProtocolError(ResultCode.READ_ONLY, reason)
-        return target
-
-    def _set(
-        self, instance: Instance, ids: tuple[int, ...], content: FullData | SparseData
-    ) -> None:
-        if not ids:
-            if not isinstance(content, SparseData):
-                raise ProtocolError(ResultCode.NOT_SUPPORTED, "a whole LFB needs SPARSEDATA")
-            for component_id, octets in content.items:
-                self._set(instance, (component_id,), FullData(octets))
-            return
-        target = self._writable(instance, ids)
-        kind, name = target.component.type, target.component.name
-        if not isinstance(kind, ArrayType):
-            new = edited(kind, instance.read(name), ids[1:], content)
-            self.transaction.put(instance, name, None, new)
-        elif len(ids) > 1:
-            old = instance.read(name).get(ids[1], MISSING)
-            self._put_row(instance, target, ids[1], edited(kind.row, old, ids[2:], content))
-        elif isinstance(content, FullData):
-            rows = kind.unpack(content.value)
-            if constrained(kind):
-                kind.check(rows)
-            self._replace(instance, target, rows)
-        else:
-            for index, octets in content.items:
-                row = edited(kind.row, MISSING, (), FullData(octets))
-                self._put_row(instance, target, index, row)
-
-    def _put_row(self, instance: Instance, target: Target, index: int, row: Any) -> None:
-        table, name = target.component.type, target.component.name
-        assert isinstance(table, ArrayType)
-        table.check_index(index)
-        rows = instance.read(name)
-        if table.maximum is not None and index not in rows and len(rows) >= table.maximum:
-            raise ProtocolError(ResultCode.INVALID_ARRAY_CREATION, f"{name} is full")
-        if table.keys:
-            table.check({**rows, index: row})
-        self.transaction.put(instance, name, index, row)
-
-    def _replace(self, instance: Instance, target: Target, rows: dict[int, Any]) -> None:
-        """A whole table (RFC 5810 use case 3): rows that stay the same are not touched, and rows
-        go out before rows come in, for two of them may have exchanged what must be unique."""
-        name = target.component.name
-        present = instance.values[name]
-        gone = [index for index, row in present.items() if rows.get(index, MISSING) != row]
-        fresh = [(index, row) for index, row in rows.items() if present.get(index) != row]
-        put = self.transaction.put
-        for index in gone:
-            put(instance, name, index, MISSING)
-        for index, row in fresh:
-            put(instance, name, index, row)
-
-    def _delete(
-        self, instance: Instance, ids: tuple[int, ...], selector: KeyInfo | TableRange | None
-    ) -> None:
-        target = self._writable(instance, ids)
-        name, kind = target.component.name, target.component.type
-        if isinstance(selector, TableRange) and not isinstance(target.type, ArrayType):
-            raise ProtocolError(ResultCode.INVALID_TFLAGS, "a range selects rows of tables")
-        if not isinstance(kind, ArrayType) or len(ids) > 2:
-            raise ProtocolError(ResultCode.INVALID_PATH, "only rows of tables can be deleted")
-        rows = instance.read(name)
-        if len(ids) == 2:
-            doomed = [ids[1]]
-            if ids[1] not in rows:
-                raise ProtocolError(ResultCode.NOT_FOUND, f"{name} has no row {ids[1]}")
-        elif isinstance(selector, TableRange):
-            doomed = in_range(rows, selector)
-            if not doomed:
-                raise ProtocolError(ResultCode.EMPTY, "no row in the range")
-        else:
-            doomed = list(rows)
-        transaction = self.transaction
-        if len(doomed) >= MIN_RUN and self._in_bulk:
-            edit = transaction.edit
-            if transaction.put_many(
-                instance, name, lambda free: instance.delete_many(name, doomed, edit, True, free)
-            ):
-                return
-        for index in doomed:
-            transaction.put(instance, name, index, MISSING)
 
     def _create_by_fields(self, lfb: LfbSelect, path: PathData, ids: tuple[int, ...]) -> bool:
         """A row that does not exist, given field by field under its path (RFC 6984 section 5.1:
@@ -386,52 +279,13 @@ class Edits:
             return False
 
         def create() -> None:
-            self._writable(instance, ids)
+            writable(instance, ids)
             row = edited(target.type, MISSING, (), SparseData(items))
-            self._put_row(instance, target, ids[1], row)
+            put_row(self.transaction, instance, target, ids[1], row)
 
         self._try(create)
         self.codes.extend([self.codes[-1]] * (len(path.children) - 1))
         return True
-
-    def _set_property(self, instance: Instance, ids: tuple[int, ...], path: PathData) -> None:
-        """Subscriptions and filters. The path is an event's (then the contents are the
-        registration, or the properties as SPARSEDATA), or goes on with a property's ID."""
-        properties = self.store.library.event_property_type
-        prop = REGISTRATION
-        if len(ids) == 3:
-            prop = ids[2]
-            ids = ids[:2]
-        events = [instance.cls.resolve_event(ids)[0].id] if len(ids) > 1 else []
-        if len(ids) == 1 and ids[0] == instance.cls.event_base:
-            events = [event.id for event in instance.cls.events.values()]
-        if not events:
-            raise ProtocolError(ResultCode.NOT_SUPPORTED, "only events have writable properties")
-        items: Sequence[tuple[int, bytes]]
-        match path.content:
-            case FullData(value):
-                items = ((prop, value),)
-            case SparseData(given):
-                items = given
-            case _:
-                raise ProtocolError(ResultCode.INVALID_TLV, "SET-PROP without data")
-        for number, octets in items:
-            field = properties.by_id(number)
-            if field is None:
-                raise ProtocolError(ResultCode.COMPONENT_DOES_NOT_EXIST, f"property {number}")
-            if number != REGISTRATION and field.name not in instance.event_filters:
-                raise ProtocolError(ResultCode.NOT_SUPPORTED, f"property {field.name}")
-            value = field.type.unpack(octets)
-            for event in events:
-                before = instance.event_state(event)
-                self._registrations.append((instance, event, before))
-                on, filters = before
-                if number == REGISTRATION:
-                    on = bool(value)
-                else:
-                    filters = {name: x for name, x in filters.items() if name != field.name}
-                    filters |= {field.name: value} if value else {}
-                instance.set_event_state(event, (on, filters))
 
 
 def _below(instance: Instance, target: Target) -> Any:

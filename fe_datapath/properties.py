@@ -1,12 +1,17 @@
-"""Properties of components and events (RFC 5812 section 4.8): GET-PROP."""
+"""Properties of components and events (RFC 5812 section 4.8): GET-PROP, and SET-PROP of events."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from fe_datapath.lfbs.instance import Instance
-from forces.errors import UsageError
+from fe_datapath.lfbs.instance import EventState, Instance
+from forces.errors import ProtocolError, ResultCode, UsageError
 from forces.model import ArrayType, FieldsType, Library, Target
+from forces.paths import Content, FullData, SparseData
+
+Registration = tuple[Instance, int, EventState]
+"""Of an undo log: instance, event, what it was before."""
 
 REGISTRATION = 2
 """Property of an event: the subscription (section 4.8.5)."""
@@ -63,3 +68,49 @@ def registration(kind: FieldsType) -> str:
     if field is None:
         raise UsageError("the event properties have no registration")
     return field.name
+
+
+def set_event_properties(
+    library: Library,
+    instance: Instance,
+    ids: tuple[int, ...],
+    content: Content | None,
+    log: list[Registration],
+) -> None:
+    """Subscriptions and filters. The path is an event's (then the contents are the
+    registration, or the properties as SPARSEDATA), or goes on with a property's ID."""
+    properties = library.event_property_type
+    prop = REGISTRATION
+    if len(ids) == 3:
+        prop = ids[2]
+        ids = ids[:2]
+    events = [instance.cls.resolve_event(ids)[0].id] if len(ids) > 1 else []
+    if len(ids) == 1 and ids[0] == instance.cls.event_base:
+        events = [event.id for event in instance.cls.events.values()]
+    if not events:
+        raise ProtocolError(ResultCode.NOT_SUPPORTED, "only events have writable properties")
+    items: Sequence[tuple[int, bytes]]
+    match content:
+        case FullData(value):
+            items = ((prop, value),)
+        case SparseData(given):
+            items = given
+        case _:
+            raise ProtocolError(ResultCode.INVALID_TLV, "SET-PROP without data")
+    for number, octets in items:
+        field = properties.by_id(number)
+        if field is None:
+            raise ProtocolError(ResultCode.COMPONENT_DOES_NOT_EXIST, f"property {number}")
+        if number != REGISTRATION and field.name not in instance.event_filters:
+            raise ProtocolError(ResultCode.NOT_SUPPORTED, f"property {field.name}")
+        value = field.type.unpack(octets)
+        for event in events:
+            before = instance.event_state(event)
+            log.append((instance, event, before))
+            on, filters = before
+            if number == REGISTRATION:
+                on = bool(value)
+            else:
+                filters = {name: x for name, x in filters.items() if name != field.name}
+                filters |= {field.name: value} if value else {}
+            instance.set_event_state(event, (on, filters))

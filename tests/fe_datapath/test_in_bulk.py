@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fe_datapath import edits, query
+from fe_datapath import query, singly
 from fe_datapath.datapath import Change, SetRoute, SetRoutes
 from fe_datapath.lfbs import prefixes
 from forces import runs
@@ -24,7 +24,7 @@ MANY = 1 << 30
 
 
 def shorten(patch: pytest.MonkeyPatch, length: int) -> None:
-    for module in (runs, edits, query):
+    for module in (runs, singly, query):
         patch.setattr(module, "MIN_RUN", length)
     patch.setattr(prefixes, "MANY", length)
 

@@ -122,6 +122,14 @@ class NetlinkSocket:
         for refusal in self.batch(message, sequence, sequence):
             raise KernelRefused(refusal)
 
+    def delete(self, message: bytes) -> None:
+        """A `request` to delete: of what is not there is no error."""
+        try:
+            self.request(message)
+        except KernelRefused as refused:
+            if refused.refusal.errno not in (errno.ESRCH, errno.ENOENT):
+                raise
+
     def dump(
         self,
         message: bytes,

@@ -1,29 +1,23 @@
 """Changes -> kernel, in order (DESIGN section 5: transactions, bulk).
 
-Routes go in batches; everything else is rare and goes alone, so that only routes ever have to be
-taken back: with `stop_on_failure` the kernel has already carried out the messages of the batch
-after the failed one, and the routes that they touched are put back to what the ledger has.
+Routes go in batches; everything else is rare and goes alone (`singles`), so that only routes ever
+have to be taken back: with `stop_on_failure` the kernel has already carried out the messages of the
+batch after the failed one, and the routes that they touched are put back to what the ledger has.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import struct
 from collections.abc import Sequence
 
 from fe_datapath.datapath import (
     Change,
-    DelNeighbor,
-    DelNextHop,
     DelRoute,
     DelRoutes,
     Failure,
     Found,
-    SetForwarding,
-    SetNeighbor,
-    SetNextHop,
-    SetNextHopGroup,
-    SetPort,
     SetRoute,
     SetRoutes,
     count,
@@ -31,7 +25,7 @@ from fe_datapath.datapath import (
 from fe_datapath.linux import messages, noroute, sysctl
 from fe_datapath.linux.ledger import Ledger, RouteKey
 from fe_datapath.linux.messages import ROUTE_METRIC, RT_TABLE_MAIN, Flag, MessageType
-from fe_datapath.linux.neighbors import delete_neighbor, read_neighbors, set_neighbor
+from fe_datapath.linux.neighbors import read_neighbors
 from fe_datapath.linux.netlink import (
     HEADER,
     KernelRefused,
@@ -41,19 +35,10 @@ from fe_datapath.linux.netlink import (
     again,
 )
 from fe_datapath.linux.ports import Ports
-from fe_datapath.linux.portsetting import set_port
 from fe_datapath.linux.reading import KernelReader, KernelRoute
-from fe_datapath.linux.refusals import ChangeRefused, code_of
-from fe_datapath.linux.templates import (
-    MAX_ID,
-    BulkChange,
-    GroupEncoder,
-    NexthopEncoder,
-    RouteChange,
-    RouteEncoder,
-    wrong_rows,
-)
-from fe_datapath.neighbors import wrong_neighbor
+from fe_datapath.linux.refusals import ChangeRefused, failure_of
+from fe_datapath.linux.singles import Singles
+from fe_datapath.linux.templates import BulkChange, RouteChange, RouteEncoder, wrong_rows
 from forces.errors import ResultCode
 
 BATCH = 250
@@ -61,7 +46,6 @@ BATCH = 250
 batch takes: 1,000 messages stall even SCHED_FIFO tasks for 2-3.5 ms, 10,000 for 20 ms; below 100
 the send calls themselves begin to cost."""
 
-_ESRCH, _ENOENT = 3, 2
 _FLAGS = struct.Struct("=H")
 _FLAGS_OFFSET = 6
 _ACK = int(Flag.ACK)
@@ -79,14 +63,13 @@ class Programmer:
         self._ports = ports
         self._protocol = protocol
         self._encoder = RouteEncoder(protocol)
-        self._nexthops = NexthopEncoder(protocol)
-        self._groups = GroupEncoder(protocol)
         self._netlink = NetlinkSocket()
         try:
             self._reader = KernelReader(protocol)
         except OSError:
             self._netlink.close()
             raise
+        self._singles = Singles(self._netlink, ports, self.ledger, protocol, self._resynchronise)
 
     def close(self) -> None:
         self._netlink.close()
@@ -125,7 +108,7 @@ class Programmer:
             )
         )
         _ask_for_ack(message, 0)
-        self._request(bytes(message))
+        self._netlink.delete(bytes(message))
 
     def apply(self, changes: Sequence[Change], stop_on_failure: bool) -> list[Failure]:
         failures: list[Failure] = []
@@ -140,11 +123,11 @@ class Programmer:
                 failures += self._routes(changes[start:end], base, stop_on_failure)  # type: ignore[arg-type]
             else:
                 try:
-                    self._single(change)
+                    self._singles.carry_out(change)
                 except ChangeRefused as refused:
                     failures.append(Failure(base, refused.code, refused.reason))
                 except KernelRefused as refused:
-                    failures.append(self._failure(base, change, refused.refusal))
+                    failures.append(failure_of(base, change, refused.refusal, self.ledger))
                 except (NoAnswer, OSError) as error:
                     failures += self._lost_track(base, 1, error, stop_on_failure)
             base += count(changes[start:end])
@@ -159,98 +142,6 @@ class Programmer:
         self._resynchronise()
         last = base + (1 if stop_on_failure else tried)
         return [Failure(i, ResultCode.INTERNAL_ERROR, str(error)) for i in range(base, last)]
-
-    # Single changes
-
-    def _single(self, change: Change) -> None:
-        match change:
-            case SetNextHop():
-                self._set_nexthop(change)
-            case SetNextHopGroup():
-                self._set_group(change)
-            case DelNextHop():
-                self._delete_nexthop(change)
-            case SetNeighbor() | DelNeighbor():
-                self._neighbor(change)
-            case SetPort():
-                set_port(self._netlink, self._ports, change)
-                if change.admin_up is False:
-                    self.ledger.port_lost(change.port)
-            case SetForwarding():
-                try:
-                    sysctl.set_forwarding(change.on)
-                except OSError as error:
-                    raise ChangeRefused(code_of(error.errno or 0), str(error)) from None
-            case _:
-                raise TypeError(f"not a change: {change!r}")
-
-    def _set_nexthop(self, change: SetNextHop) -> None:
-        if not 0 < change.id <= MAX_ID:
-            raise ChangeRefused(
-                ResultCode.VALUE_OUT_OF_RANGE, f"next hop {change.id} is not in 1..2^32-1"
-            )
-        ifindex = self._ports.ifindex_of(change.port)
-        if ifindex is None:
-            raise ChangeRefused(
-                ResultCode.INVALID_PARAMETERS, f"next hop {change.id}: no port {change.port}"
-            )
-        try:
-            message = self._nexthops.encode(change, self._netlink.sequences(1), ifindex)
-        except ValueError:
-            raise ChangeRefused(
-                ResultCode.INVALID_PARAMETERS, f"gateway {change.gateway!r} is no address"
-            ) from None
-        self._netlink.request(message)
-        self.ledger.set_nexthop(change)
-
-    def _set_group(self, change: SetNextHopGroup) -> None:
-        name = f"next hop group {change.id}"
-        if not 0 < change.id <= MAX_ID:
-            raise ChangeRefused(ResultCode.VALUE_OUT_OF_RANGE, f"{name} is not in 1..2^32-1")
-        hops = [hop for hop, _ in change.members] + [change.standby] * bool(change.standby)
-        if not change.members or len(set(hops)) != len(hops):
-            raise ChangeRefused(ResultCode.INVALID_PARAMETERS, f"{name}: its members, each once")
-        if not all(0 < weight <= messages.FULL_WEIGHT for _, weight in change.members):
-            raise ChangeRefused(ResultCode.VALUE_OUT_OF_RANGE, f"{name}: a weight is 1..256")
-        if not all(0 < hop <= MAX_ID for hop in hops):
-            raise ChangeRefused(ResultCode.INVALID_PARAMETERS, f"{name}: no such next hop")
-        self._netlink.request(self._groups.encode(change, self._netlink.sequences(1)))
-        self.ledger.set_group(change)
-
-    def _delete_nexthop(self, change: DelNextHop) -> None:
-        if self.ledger.users(change.id):
-            self._resynchronise()  # the ledger may be behind a carrier loss
-        if users := self.ledger.users(change.id):
-            raise ChangeRefused(
-                ResultCode.BUSY, f"next hop {change.id} is in use by {users} routes"
-            )
-        if (group := self.ledger.group_of(change.id)) is not None:
-            raise ChangeRefused(ResultCode.BUSY, f"next hop {change.id} is in group {group}")
-        if 0 < change.id <= MAX_ID:
-            self._request(messages.delete_nexthop(self._netlink.sequences(1), change.id))
-        self.ledger.delete_nexthop(change.id)
-
-    def _neighbor(self, change: SetNeighbor | DelNeighbor) -> None:
-        wrong = wrong_neighbor(change)
-        if wrong is not None:
-            raise ChangeRefused(ResultCode.INVALID_PARAMETERS, wrong)
-        ifindex, sequence = self._ports.ifindex_of(change.port), self._netlink.sequences(1)
-        if isinstance(change, SetNeighbor):
-            if ifindex is None:
-                raise ChangeRefused(ResultCode.INVALID_PARAMETERS, f"no port {change.port}")
-            self._netlink.request(set_neighbor(sequence, self._protocol, ifindex, change))
-        elif ifindex is not None:
-            self._request(delete_neighbor(sequence, ifindex, change))
-
-    def _request(self, message: bytes) -> None:
-        """A deletion: of what is not there is no error."""
-        try:
-            self._netlink.request(message)
-        except KernelRefused as refused:
-            if refused.refusal.errno not in (_ESRCH, _ENOENT):
-                raise
-
-    # Routes
 
     def _routes(
         self, changes: Sequence[RouteChange], base: int, stop_on_failure: bool
@@ -277,9 +168,9 @@ class Programmer:
         for refusal in refusals:
             number = refusal.sequence - first
             change = changes[number]
-            if type(change) is DelRoute and refusal.errno == _ESRCH:
+            if type(change) is DelRoute and refusal.errno == errno.ESRCH:
                 continue  # gone already: the kernel drops routes with a port's carrier
-            failures[number] = self._failure(base + number, change, refusal)
+            failures[number] = failure_of(base + number, change, refusal, self.ledger)
         return failures
 
     def _after(
@@ -364,22 +255,6 @@ class Programmer:
             if type(change) is SetRoute:
                 # Its next hop went with the carrier meanwhile, so the route would be gone too.
                 self._routes([DelRoute(change.prefix, change.length)], 0, False)
-
-    def _failure(self, index: int, change: Change, refusal: Refusal) -> Failure:
-        code, text = code_of(refusal.errno), refusal.text
-        match change:
-            case SetRoute() if "does not exist" in text:
-                text = f"there is no next hop {change.nexthop}"
-                if self.ledger.knows(change.nexthop):
-                    code, text = ResultCode.BUSY, f"next hop {change.nexthop} lost its port"
-            case SetNextHop():
-                text = f"next hop {change.id}: {text}"
-            case SetNextHopGroup():
-                members = {hop for hop, _ in change.members} | {change.standby}
-                if members & self.ledger.lost:
-                    code = ResultCode.BUSY
-                text = f"next hop group {change.id}: {text}"
-        return Failure(index, code, text)
 
     def _resynchronise(self) -> None:
         try:

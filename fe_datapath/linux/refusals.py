@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import errno
 
+from fe_datapath.datapath import Change, Failure, SetNextHop, SetNextHopGroup, SetRoute
+from fe_datapath.linux.ledger import Ledger
+from fe_datapath.linux.netlink import Refusal
 from forces.errors import ResultCode
 
 CODE_OF_ERRNO = {
@@ -43,3 +46,20 @@ class ChangeRefused(Exception):
 
 def code_of(number: int) -> ResultCode:
     return CODE_OF_ERRNO.get(number, ResultCode.INTERNAL_ERROR)
+
+
+def failure_of(index: int, change: Change, refusal: Refusal, ledger: Ledger) -> Failure:
+    code, text = code_of(refusal.errno), refusal.text
+    match change:
+        case SetRoute() if "does not exist" in text:
+            text = f"there is no next hop {change.nexthop}"
+            if ledger.knows(change.nexthop):
+                code, text = ResultCode.BUSY, f"next hop {change.nexthop} lost its port"
+        case SetNextHop():
+            text = f"next hop {change.id}: {text}"
+        case SetNextHopGroup():
+            members = {hop for hop, _ in change.members} | {change.standby}
+            if members & ledger.lost:
+                code = ResultCode.BUSY
+            text = f"next hop group {change.id}: {text}"
+    return Failure(index, code, text)

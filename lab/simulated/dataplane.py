@@ -147,10 +147,10 @@ class DataPlane:
         self, fe: str, datapath: FakeDatapath, networks: tuple[tuple[bytes, int], ...]
     ) -> int | None:
         """Longest prefix first; the kernel's connected routes are among them."""
-        connected, routed = self._connected[fe], datapath.prefixes
+        connected, fib = self._connected[fe], datapath.fib
         for network in networks:
-            if network in routed:
-                hop = datapath.lookup(network)
+            if network in fib.routes:
+                hop = fib.lookup(network)
                 if hop is not None:
                     return hop
             if network in connected:

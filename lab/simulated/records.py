@@ -195,7 +195,7 @@ class Tables:
     def _routes(self, fe: str) -> list[str]:
         datapath = self._ne.datapath(fe)
         names = {number: state.name for number, state in datapath.ports().items()}
-        hops, ways = datapath.nexthops(), datapath.ways
+        hops, ways = datapath.nexthops(), datapath.fib.ways
         shown = []
         for (prefix, length), identifier in datapath.routes().items():
             if not is_beacon(prefix):

@@ -194,7 +194,7 @@ def test_an_fe_with_an_alternate_goes_on_by_it_when_no_ce_is_left(tmp_path: Path
     """RFC 5286: fe1 has two ways to h2, and loses the one that it uses."""
 
     def way_out(net: Running, prefix: bytes) -> int | None:
-        return net.fes[1].datapath.lookup((prefix, 24))
+        return net.fes[1].datapath.fib.lookup((prefix, 24))
 
     async def scenario() -> None:
         async with running(0, tmp_path, alternates=True) as net:

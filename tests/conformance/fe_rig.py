@@ -1,5 +1,4 @@
-"""A live FE core with its datapath in memory, driven by events. Every message to and from it goes
-through its wire form, so that what is proven here holds for octets."""
+"""A live FE core with its datapath in memory."""
 
 from __future__ import annotations
 
@@ -9,11 +8,9 @@ from typing import Any
 from fe_datapath.config import CePeer, FeConfig, PortConfig
 from fe_datapath.element import ForwardingElement
 from fe_datapath.fake import FakeDatapath
-from forces.channels import CHANNEL_OF, Channel
-from forces.effects import Connect, Disconnect, Effect, Journal, Program, Send, SetTimer
-from forces.events import BadMessage, Event, MessageReceived, PeerUp, ProgramDone, TimerFired
+from forces.effects import Connect, Disconnect, Effect, Program
+from forces.events import PeerUp, ProgramDone
 from forces.header import Ack, ExecMode, Flags, Header, MessageType, TransPhase
-from forces.io.receiving import read_message
 from forces.messages import (
     PRIORITY,
     LfbSelect,
@@ -25,11 +22,10 @@ from forces.messages import (
 )
 from forces.model import library
 from forces.paths import ExtendedResult, FullData, PathData, Result
-from forces.wire import decode, encode
+from tests.conformance.rig import Rig
 
 FE = 2
 CE1, CE2, ROGUE = 0x40000001, 0x40000002, 0x40000009
-MS = 1_000_000
 PORTS = (
     PortConfig(1, "fe2-eth1", "10.1.0.1/30", neighbor_fe=3),
     PortConfig(2, "fe2-eth2", "10.1.1.1/30"),
@@ -126,40 +122,28 @@ def codes(message: Message) -> list[int]:
     return [c.code for c in contents if isinstance(c, Result | ExtendedResult)]
 
 
-class FeRig:
+class FeRig(Rig):
+    core: ForwardingElement
+
     def __init__(
         self, config: FeConfig = CONFIG, core: ForwardingElement | None = None, **changes: Any
     ) -> None:
         self.settings = replace(config, **changes)
         self.datapath = FakeDatapath(self.settings.ports)
-        self.core = core or ForwardingElement(
-            self.settings, self.datapath.ports(), readings=self.datapath
-        )
-        self.now = 1_000 * MS
-        self.effects: list[Effect] = []
-        """Everything that the core asked for, in order."""
         self.hold_programs = False
         """Leave the datapath's answers out until `finish_programs`."""
         self.held: list[Program] = []
-        self.timers: dict[Any, int] = {}
         self._correlator = 100
-        self._carry_out(self.core.start(self.now))
+        core = core or ForwardingElement(
+            self.settings, self.datapath.ports(), readings=self.datapath
+        )
+        super().__init__(core, self.settings.id)
 
     # Driving
 
-    def event(self, event: Event) -> None:
-        self._carry_out(self.core.handle(event, self.now))
-
     def _carry_out(self, effects: list[Effect]) -> None:
-        self.effects += effects
-        for effect in effects:
-            if isinstance(effect, Send):
-                assert decode(encode(effect.message)) == effect.message
-            if isinstance(effect, SetTimer):
-                self.timers[effect.key] = effect.at_ns
-        for effect in effects:
-            if isinstance(effect, Program):
-                self.held.append(effect)
+        super()._carry_out(effects)
+        self.held += [effect for effect in effects if isinstance(effect, Program)]
         if not self.hold_programs:
             self.finish_programs()
 
@@ -170,36 +154,6 @@ class FeRig:
             failed = {f.index: f.reason for f in failures}
             codes = {f.index: int(f.code) for f in failures}
             self._carry_out(self.core.handle(ProgramDone(effect.token, failed, codes), self.now))
-
-    def receive(self, ce: int, message: Message, channel: Channel | None = None) -> list[Message]:
-        """Let the message arrive from this peer; what the FE sends to it in return."""
-        octets = encode(message)
-        at = len(self.effects)
-        where = CHANNEL_OF[message.type] if channel is None else channel
-        self.event(MessageReceived(ce, where, decode(octets), len(octets)))
-        return self.sent(ce, at)
-
-    def octets(self, ce: int, data: bytes, channel: Channel, strict: bool = True) -> list[Message]:
-        """The same for octets, checked as the driver does it."""
-        at = len(self.effects)
-        try:
-            message = read_message(data, channel, channel.ppid, ce, self.settings.id, strict)
-        except Exception as error:  # the law of the decoders: only ProtocolError
-            self.event(BadMessage(ce, channel, len(data), error))  # type: ignore[arg-type]
-        else:
-            self.event(MessageReceived(ce, channel, message, len(data)))
-        return self.sent(ce, at)
-
-    def fire_due(self, until_ns: int) -> None:
-        """Virtual time goes on to `until_ns`; timers fire on the way."""
-        while self.timers:
-            key, at = min(self.timers.items(), key=lambda entry: entry[1])
-            if at > until_ns:
-                break
-            del self.timers[key]
-            self.now = max(self.now, at)
-            self.event(TimerFired(key))
-        self.now = max(self.now, until_ns)
 
     def associate(self, *ces: int) -> None:
         """The FE dials; the transport comes up; the CE says yes."""
@@ -278,13 +232,6 @@ class FeRig:
         return content
 
     # What came of it
-
-    def sent(self, ce: int, since: int = 0) -> list[Message]:
-        return [e.message for e in self.effects[since:] if isinstance(e, Send) and e.peer == ce]
-
-    def journal(self, event: str) -> list[dict[str, Any]]:
-        entries = [e for e in self.effects if isinstance(e, Journal) and e.event == event]
-        return [dict(entry.fields) for entry in entries]
 
     def errors(self, ce: int) -> int:
         """AllCEs.Statistics.RecvErrPackets of this CE."""

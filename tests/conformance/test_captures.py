@@ -22,7 +22,8 @@ from forces.paths import FullData
 from forces.wire import decode
 from tests.ce.network import diamond
 from tests.conformance.ce_rig import CeRig
-from tests.conformance.fe_rig import CONFIG, MS, FeRig, codes, leaves
+from tests.conformance.fe_rig import CONFIG, FeRig, codes, leaves
+from tests.conformance.rig import MS
 from tests.forces.captures import capture_files, captured_messages, need_captures
 
 THEIR_CE, THEIR_FE = 0x40000003, 2

@@ -35,7 +35,6 @@ from tests.conformance.fe_rig import (
     FEPO,
     HOPS,
     LPM,
-    MS,
     FeRig,
     codes,
     leaves,
@@ -47,6 +46,7 @@ from tests.conformance.fe_rig import (
     set_hop,
     set_prefix,
 )
+from tests.conformance.rig import MS
 
 TABLE = library().cls("IPv4UcastLPM").component("IPv4PrefixTable").type
 assert isinstance(TABLE, ArrayType)

@@ -32,7 +32,6 @@ from tests.conformance.fe_rig import (
     FE,
     FEPO,
     HOPS,
-    MS,
     FeRig,
     codes,
     lfb,
@@ -41,6 +40,7 @@ from tests.conformance.fe_rig import (
     path,
     set_hop,
 )
+from tests.conformance.rig import MS
 from tests.conformance.table import PAGE, known_tests, musts, page
 
 

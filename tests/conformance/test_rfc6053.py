@@ -24,7 +24,6 @@ from tests.conformance.fe_rig import (
     CONFIG,
     FE,
     FEPO,
-    MS,
     FeRig,
     codes,
     lfb,
@@ -32,6 +31,7 @@ from tests.conformance.fe_rig import (
     packed,
     path,
 )
+from tests.conformance.rig import MS
 
 
 def single() -> FeRig:

@@ -24,7 +24,6 @@ from tests.conformance.fe_rig import (
     FEPO,
     HOPS,
     LPM,
-    MS,
     FeRig,
     codes,
     lfb,
@@ -34,6 +33,7 @@ from tests.conformance.fe_rig import (
     set_hop,
     set_prefix,
 )
+from tests.conformance.rig import MS
 
 OK, FAILED = ResultCode.SUCCESS, ResultCode.UNSPECIFIED_ERROR
 SOT, MOT, EOT, ABT = TransPhase.SOT, TransPhase.MOT, TransPhase.EOT, TransPhase.ABT

@@ -34,7 +34,6 @@ from tests.conformance.fe_rig import (
     FEPO,
     HOPS,
     LPM,
-    MS,
     STATE_SYNC,
     FeRig,
     lfb,
@@ -43,6 +42,7 @@ from tests.conformance.fe_rig import (
     set_hop,
     set_prefix,
 )
+from tests.conformance.rig import MS
 
 MAX_MESSAGES = 24
 """Of one input: a conversation."""

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from fe_datapath.config import FeConfig
 from fe_datapath.context import NS_PER_MS, Context
+from fe_datapath.look import Look, agreed_silence_ms
 from fe_datapath.standby import Standby
 from forces import mastership_actions as m
 from forces.association import Association, Due, Statistics, heartbeat_answer
@@ -28,19 +29,6 @@ SETUP_PATIENCE = 2
 SETUP_PATIENCE_MIN_MS = 200
 RETRY_JITTER = 0.1
 """Share of a pause by which it varies, so that FEs which lost a CE together return apart."""
-
-
-PATIENCE_HEARTBEATS = 3
-PATIENCE_MIN_MS = 60
-PATIENCE_SHARE = 0.75
-"""Asked by another CE, the FE agrees that its master is gone after a silence of so many heartbeat
-intervals, but not before a living process on a loaded machine would have had its turn, and never
-later than after so much of the dead interval."""
-LOOK_MIN_MS = 5
-"""However long the silence was, an error after the poke has this time, and so has the master: an FE
-that was itself asleep finds its messages waiting."""
-POKE_MIN_NS = 1_000_000
-"""Between two pokes, however often a CE asks."""
 
 
 class Owner(Protocol):
@@ -80,10 +68,7 @@ class HighAvailability:
         """CE -> correlator of the AssociationSetup that waits for its answer."""
         self._torn_down: int | None = None
         self._in_office = (0, 0)
-        self._looking: int | None = None
-        self._poked_ns = -POKE_MIN_NS
-        self._heard = 0
-        """Messages of the master before the look."""
+        self._look = Look(context)
 
     @property
     def master(self) -> int | None:
@@ -127,7 +112,7 @@ class HighAvailability:
             return
         self._journal_transport("tml_lost", ce, event.cause, event.detail)
         watched = self.associated(ce) and self.links[ce].dead_ns is not None
-        looked = ce == self._looking
+        looked = ce == self._look.at
         if self.config.detect == "heartbeat" and watched and not looked:
             return
         self._trigger(Trigger.LOST, ce, "claim" if looked else "tml", event.cause.value)
@@ -168,7 +153,7 @@ class HighAvailability:
         self._trigger(Trigger.TEARDOWN, event.peer, "teardown", cause)
         self._torn_down = None
 
-    # Another CE asks whether the master lives (docs/ce-ce-sync.md)
+    # Another CE asks whether the master lives
 
     def liveness(self) -> tuple[int, int, int]:
         """The master (0: none), its silence, and the silence with which we agree, in ms."""
@@ -181,43 +166,22 @@ class HighAvailability:
 
     def _patience_ms(self) -> int:
         dead_ms = self.config.cehdi_ms if self.dead_ms is None else self.dead_ms
-        beats_ms = PATIENCE_HEARTBEATS * (self.heartbeat_ms or dead_ms)
-        return round(min(max(beats_ms, PATIENCE_MIN_MS), PATIENCE_SHARE * dead_ms))
+        return agreed_silence_ms(self.heartbeat_ms, dead_ms)
 
     def look(self, asker: int) -> None:
-        """Look for ourselves: poke the master's transport, which reports an error if nobody is
-        there any more, and see whether it stays silent. A claim alone moves nothing."""
         ce = self.master
         link = None if ce is None else self.links.get(ce)
-        if ce is None or link is None or asker == ce:
-            return
-        now = self.context.now
-        if now - self._poked_ns < POKE_MIN_NS:
-            return
-        self._poked_ns, self._looking = now, ce
-        self._heard = link.statistics.recv_packets
-        self.context.journal("look", ce=self.context.name(ce), asker=self.context.name(asker))
-        self.send(ce, link.heartbeat())
-        self._look_until(link, LOOK_MIN_MS)
-
-    def _look_until(self, link: Association, least_ms: int) -> None:
-        until = link.last_received_ns + self._patience_ms() * NS_PER_MS
-        least = self.context.now + least_ms * NS_PER_MS
-        self.context.set_timer(("look", link.peer_id), max(until, least))
+        if link is not None and asker != ce:
+            self._look.begin(link, asker, self._patience_ms(), self.send)
 
     def _looked(self, ce: int) -> None:
         link = self.links.get(ce)
         if ce != self.master or link is None:
-            self._looking = None
+            self._look.at = None
             return
-        silence_ms = (self.context.now - link.last_received_ns) / NS_PER_MS
-        if silence_ms >= self._patience_ms():
-            self._looking = None
-            self._trigger(Trigger.LOST, ce, "claim", f"silent for {silence_ms:.1f} ms")
-        elif self._heard == link.statistics.recv_packets:
-            self._look_until(link, 1)  # we were asleep ourselves: not heard yet, not silent yet
-        else:
-            self._looking = None
+        cause = self._look.over(link, self._patience_ms())
+        if cause is not None:
+            self._trigger(Trigger.LOST, ce, "claim", cause)
 
     # What the master sets
 
@@ -323,7 +287,7 @@ class HighAvailability:
                 context.journal("detect", ce=context.name(ce), source=source, cause=cause)
             case m.NewMaster(ce, last):
                 self._in_office = (ce, last)
-                self._looking = None
+                self._look.at = None
                 self.owner.new_master()
             case m.StateChanged(previous, state, cause):
                 context.journal(

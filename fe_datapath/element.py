@@ -32,9 +32,9 @@ from fe_datapath.lfbs.sync import StateSync
 from fe_datapath.lfbs.unbound import hosted
 from fe_datapath.lfbs.unicast import Unicast
 from fe_datapath.notifications import notification
-from fe_datapath.query import Query
+from fe_datapath.query import answers
 from fe_datapath.questions import Questions
-from fe_datapath.responses import Body, Verdicts, all_done, fitting, is_too_long
+from fe_datapath.responses import Verdicts, response
 from fe_datapath.restart import TIMER as RESTART
 from fe_datapath.restart import Restart
 from fe_datapath.store import Store
@@ -53,9 +53,8 @@ from forces.events import (
     ProgramDone,
     TimerFired,
 )
-from forces.header import ALL_ELEMENTS, ALL_FES, Ack, Flags, MessageType, TransPhase
+from forces.header import ALL_ELEMENTS, ALL_FES, Ack, MessageType
 from forces.mastership import HaMode
-from forces.messages import Message
 
 PORT_EVENTS = {
     "OperStatus": "PHYPortStatusChanged",
@@ -225,50 +224,11 @@ class ForwardingElement:
 
     def _answer_query(self, event: MessageReceived) -> None:
         request, under_way = event.message, self.configs.transaction
-        extended = self.fepo.extended
-        body, fits = Query(self.store, under_way, extended).answer(request.lfbs)
-        if is_too_long(body):
-            parts = Query(self.store, under_way, False).dump(request.lfbs[0])
-            if parts:
-                self._answer_in_parts(event.peer, request, parts, extended)
-                return
-        if not fits:
-            body = fitting(body, request.lfbs, extended)
-        self._answer(event.peer, request, MessageType.QUERY_RESPONSE, body)
+        for body, phase in answers(self.store, request.lfbs, under_way, self.fepo.extended):
+            self.ha.send(event.peer, response(request, MessageType.QUERY_RESPONSE, body, phase))
         if self.sync.asked:
             self.sync.asked = False
             self.ha.look(event.peer)
-
-    def _answer_in_parts(
-        self, ce: int, request: Message, parts: list[Body], extended: bool
-    ) -> None:
-        """RFC 7391 section 3.3: the same correlator, AT, SOT MOT ... EOT; the last has no data."""
-        done = all_done(request.lfbs[0], extended)
-        for number, body in enumerate((*parts, done)):
-            phase = TransPhase.MOT if number else TransPhase.SOT
-            if body is done:
-                phase = TransPhase.EOT
-            self._answer(ce, request, MessageType.QUERY_RESPONSE, body, phase)
-
-    def _answer(
-        self,
-        ce: int,
-        request: Message,
-        kind: MessageType,
-        body: Body,
-        phase: TransPhase | None = None,
-    ) -> None:
-        """With the priority of the request (RFC 5811 section 4.2.1.2)."""
-        asked = request.header.flags
-        if phase is None and asked.transaction and kind is MessageType.CONFIG_RESPONSE:
-            phase = asked.phase
-        flags = Flags(
-            priority=asked.priority,
-            mode=asked.mode,
-            transaction=phase is not None,
-            phase=TransPhase.SOT if phase is None else phase,
-        )
-        self.ha.send(ce, Message(request.header.reply(kind, flags), body))
 
     # Configs
 
@@ -315,7 +275,7 @@ class ForwardingElement:
             body = verdicts.response(failed_only=ack is Ack.FAILURE_ACK)
             if body:  # a TRCOMP is not answered
                 kind = MessageType.CONFIG_RESPONSE
-                self._answer(request.peer, request.message, kind, body)
+                self.ha.send(request.peer, response(request.message, kind, body))
         changes = edits.transaction.changes()
         self.applied += bool(len(edits.transaction))
         for unbound in self.unbound:

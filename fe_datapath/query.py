@@ -12,11 +12,12 @@ from typing import Any
 from fe_datapath.lfbs.instance import Instance
 from fe_datapath.lfbs.packed import PackedRows
 from fe_datapath.properties import component_properties, event_property
-from fe_datapath.responses import RESPONSE_TO, Body, outcome
+from fe_datapath.responses import RESPONSE_TO, Body, all_done, fitting, is_too_long, outcome
 from fe_datapath.selection import in_range, key_row, walk, wrong_selector
 from fe_datapath.store import Store
 from fe_datapath.transaction import Transaction
 from forces.errors import ProtocolError, ResultCode, UsageError
+from forces.header import TransPhase
 from forces.messages import LfbSelect, Operation, OperType
 from forces.model import ArrayType, Target
 from forces.paths import FullData, KeyInfo, PathData, SparseData, TableRange
@@ -34,6 +35,21 @@ MAX_DUMP = 8 << 20
 """Octets of a table in several QueryResponses: they wait in one queue of the driver's, together."""
 MAX_ANSWER = 240_000
 """Octets of contents in one QueryResponse: a message is 262,140 long at most (section 6.1)."""
+
+
+def answers(
+    store: Store, asked: Body, under_way: Transaction | None, extended: bool
+) -> list[tuple[Body, TransPhase | None]]:
+    """The bodies of the QueryResponses: of one; or, of a table too large for it, of several with
+    the phases SOT MOT ... EOT, the last of which has no data (RFC 7391 section 3.3)."""
+    body, fits = Query(store, under_way, extended).answer(asked)
+    if is_too_long(body):
+        parts = Query(store, under_way, False).dump(asked[0])
+        if parts:
+            between = [(part, TransPhase.MOT) for part in parts[1:]]
+            done = all_done(asked[0], extended)
+            return [(parts[0], TransPhase.SOT), *between, (done, TransPhase.EOT)]
+    return [(body if fits else fitting(body, asked, extended), None)]
 
 
 class Query:

@@ -1,4 +1,4 @@
-"""The bodies of responses: results, in the shape of the request (RFC 6984 section 5.1).
+"""Responses and their bodies: results, in the shape of the request (RFC 6984 section 5.1).
 
 RESULT-TLV or EXTENDEDRESULT-TLV as FEPO.EResultAdmin says (RFC 7391 section 3.2.3.1). An answer
 that has no room for a result of every path says less: an LFBselect has 16 bits of length, and a
@@ -13,6 +13,7 @@ from functools import cache
 from typing import Protocol
 
 from forces.errors import ResultCode, UsageError
+from forces.header import Flags, MessageType, TransPhase
 from forces.messages import LfbSelect, Message, Operation, OperType
 from forces.paths import ExtendedResult, PathData, Result
 from forces.runs import PathRun
@@ -51,6 +52,22 @@ def _result(code: ResultCode) -> Result:
 Body = tuple[LfbSelect, ...]
 _NONE: frozenset[ResultCode] = frozenset()
 _SUCCESSES = frozenset({ResultCode.SUCCESS})
+
+
+def response(
+    request: Message, kind: MessageType, body: Body, phase: TransPhase | None = None
+) -> Message:
+    """With the priority of the request (RFC 5811 section 4.2.1.2)."""
+    asked = request.header.flags
+    if phase is None and asked.transaction and kind is MessageType.CONFIG_RESPONSE:
+        phase = asked.phase
+    flags = Flags(
+        priority=asked.priority,
+        mode=asked.mode,
+        transaction=phase is not None,
+        phase=TransPhase.SOT if phase is None else phase,
+    )
+    return Message(request.header.reply(kind, flags), body)
 
 
 def is_too_long(body: Body) -> bool:

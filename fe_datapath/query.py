@@ -173,6 +173,8 @@ class Query:
         operation, path = lfb.operations[0], lfb.operations[0].paths[0]
         if operation.type is not OperType.GET or path.children or type(path.selector) is KeyInfo:
             return []
+        if not path.ids:
+            return []  # the whole LFB
         instance = self.store.find(lfb.class_id, lfb.instance_id)
         target = instance.cls.resolve(path.ids)
         if not isinstance(target.type, ArrayType):

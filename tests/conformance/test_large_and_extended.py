@@ -271,6 +271,13 @@ def test_rfc5810_6_2_more_paths_than_an_answer_has_room_for_are_answered_by_one_
     assert codes(response)[-1] == ResultCode.CONTENTS_TOO_LONG
 
 
+def test_rfc5810_6_2_a_whole_lfb_that_has_no_room_is_answered_by_one_result(rig: FeRig) -> None:
+    """Found here: the FE looked for the table to answer in parts, and ended itself."""
+    fill(rig, 5_000)
+    response = rig.query(lfb(LPM, operation(OperType.GET, path())))
+    assert codes(response) == [ResultCode.CONTENTS_TOO_LONG]
+
+
 def test_rfc5810_6_2_a_del_of_4000_rows_is_answered(rig: FeRig) -> None:
     """Found here: 4,000 PATH-DATAs fit into an LFBselect, 4,000 with a RESULT do not; the FE did
     what was asked for and then hung up on its master."""

@@ -97,20 +97,22 @@ def set_event_properties(
             items = given
         case _:
             raise ProtocolError(ResultCode.INVALID_TLV, "SET-PROP without data")
+    wanted = []
     for number, octets in items:
         field = properties.by_id(number)
         if field is None:
             raise ProtocolError(ResultCode.COMPONENT_DOES_NOT_EXIST, f"property {number}")
         if number != REGISTRATION and field.name not in instance.event_filters:
             raise ProtocolError(ResultCode.NOT_SUPPORTED, f"property {field.name}")
-        value = field.type.unpack(octets)
+        wanted.append((number, field.name, field.type.unpack(octets)))
+    for number, name, setting in wanted:
         for event in events:
             before = instance.event_state(event)
             log.append((instance, event, before))
             on, filters = before
             if number == REGISTRATION:
-                on = bool(value)
+                on = bool(setting)
             else:
-                filters = {name: x for name, x in filters.items() if name != field.name}
-                filters |= {field.name: value} if value else {}
+                filters = {other: x for other, x in filters.items() if other != name}
+                filters |= {name: setting} if setting else {}
             instance.set_event_state(event, (on, filters))

@@ -6,6 +6,7 @@ import pytest
 
 from forces.errors import ResultCode as C
 from forces.events import LinkChanged
+from forces.header import ExecMode
 from forces.messages import LfbSelect, OperType
 from forces.paths import FullData, PathData, SparseData
 from tests.fe_datapath.rig import CE1, CE2, LFBS, MS, Rig, codes, rig, select, set_value
@@ -77,6 +78,15 @@ def test_rfc5812_4_8_5_the_properties_are_read_as_they_were_set() -> None:
         "eventCount": 3,
         "eventInterval": 500,
     }
+
+
+def test_a_failed_edit_of_several_properties_leaves_all_of_them_as_they_were() -> None:
+    """Found here: those before the wrong one were set, and the answer said failure."""
+    made = subscribed(count=1)
+    request = properties(registration=0, count=9, threshold=1)
+    failed = made.config(request, mode=ExecMode.CONTINUE_ON_FAILURE)
+    assert codes(failed) == [C.NOT_SUPPORTED]
+    assert told(made, [1] * 3) == [True, False, True]
 
 
 def test_a_failed_all_or_none_config_leaves_the_filters_as_they_were() -> None:

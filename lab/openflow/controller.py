@@ -19,7 +19,6 @@ import signal
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,8 +28,9 @@ from ce.config import CeConfig
 from forces.io.journal import JournalWriter
 from lab.openflow import compat  # before ryu
 from lab.openflow.answers import serve_tables
+from lab.openflow.connection import Connection
 from lab.openflow.election import Election, Follow, MasterLost, TakeOver
-from lab.openflow.flows import FlowWriter, Paths, Rows
+from lab.openflow.flows import FlowWriter, Paths
 from lab.openflow.peers import Peers
 from lab.openflow.switch import OPENFLOW_PORT
 
@@ -72,30 +72,6 @@ def run(config: Mapping[str, Any]) -> int:
     return 1
 
 
-@dataclass(slots=True)
-class _Switch:
-    """A connected switch."""
-
-    fe: int
-    name: str
-    datapath: Any
-    writer: FlowWriter
-    rows: Rows = field(default_factory=dict)
-    """As sent, while this controller is its master."""
-    is_slave: bool = False
-    """By the switch's own word; a fresh connection is EQUAL (OpenFlow 1.3.5, section 6.3.4)."""
-    is_master: bool = False
-    """By the switch's own word."""
-    ready: bool = False
-    is_refused: bool = False
-    """Since its last word on our role."""
-    prepared: tuple[Rows, bytes] | None = None
-    """A table, and the messages that put it into the switch whatever it holds."""
-    waiting: dict[int, str] = field(default_factory=dict)
-    """Barriers in the order of sending (OpenFlow answers in order) and what they are for."""
-    barriers: int = 0
-
-
 class BaselineController(RyuApp):  # type: ignore[misc]
     OFP_VERSIONS: ClassVar = [ofproto_v1_3.OFP_VERSION]
 
@@ -113,7 +89,7 @@ class BaselineController(RyuApp):  # type: ignore[misc]
         self._paths = Paths(self._ce)
         self._down: frozenset[tuple[int, int]] = frozenset()
         self._all_rows = self._wanted = self._paths.compute(self._down)
-        self._switches: dict[int, _Switch] = {}
+        self._switches: dict[int, Connection] = {}
         self._last_master: int | None = None
         dead_ns = round(_config["dead_ms"] * 1e6)
         self._election = Election(self._number, self._numbers, dead_ns, time.monotonic_ns())
@@ -176,7 +152,7 @@ class BaselineController(RyuApp):  # type: ignore[misc]
                 for switch in self._switches.values():
                     self._stand_by(switch)
 
-    def _take(self, switch: _Switch) -> None:
+    def _take(self, switch: Connection) -> None:
         """MASTER request, the first change and its barrier in one write, where a switch that
         refuses the request refuses the rest too: it has to know us as a slave."""
         request = switch.writer.role(True, self._election.term)
@@ -185,15 +161,15 @@ class BaselineController(RyuApp):  # type: ignore[misc]
         else:
             switch.datapath.send(request)
 
-    def _begin(self, switch: _Switch, octets: bytes = b"") -> None:
+    def _begin(self, switch: Connection, octets: bytes = b"") -> None:
         """The first change; behind a MASTER request, or after its answer."""
         if self._last_master is None:
             octets += b"".join(map(switch.writer.forget_beacon, self._numbers))
-            octets += self._everything(switch)
+            octets += switch.everything(self._wanted[switch.fe])
         octets += switch.writer.beat()
-        self._send(switch, octets, "ready")
+        switch.send(octets, "ready")
 
-    def _stand_by(self, switch: _Switch) -> None:
+    def _stand_by(self, switch: Connection) -> None:
         if switch.ready:
             self._note("beacon", fe=switch.name, what="stop")
         switch.is_master = switch.ready = False
@@ -211,7 +187,9 @@ class BaselineController(RyuApp):  # type: ignore[misc]
             datapath.close()
             return
         macs = {port: tuple(pair) for port, pair in _config["fes"][name]["macs"].items()}
-        switch = _Switch(fe, name, datapath, FlowWriter(datapath, macs, self._number))
+        switch = Connection(
+            fe, name, datapath, FlowWriter(datapath, macs, self._number), self._all_rows[fe]
+        )
         self._switches[fe] = switch
         if self._election.is_master:
             # A switch that comes back has forgotten its flows: everything anew.
@@ -244,9 +222,8 @@ class BaselineController(RyuApp):  # type: ignore[misc]
     def on_barrier(self, event: Any) -> None:
         now = time.monotonic_ns()
         switch = self._switch_of(event)
-        if switch is None or not switch.waiting:
+        if switch is None or (what := switch.answered()) is None:
             return
-        what = switch.waiting.pop(min(switch.waiting))
         if what == "ready" and switch.is_master:
             switch.ready = True
             kind = "cold" if self._last_master is None else "hot"
@@ -299,7 +276,7 @@ class BaselineController(RyuApp):  # type: ignore[misc]
 
     # -- flows ------------------------------------------------------------------------------
 
-    def _ports(self, switch: _Switch, states: Mapping[int, bool]) -> None:
+    def _ports(self, switch: Connection, states: Mapping[int, bool]) -> None:
         down = set(self._down)
         for number, is_down in states.items():
             if str(number) in _config["fes"][switch.name]["macs"]:
@@ -310,45 +287,23 @@ class BaselineController(RyuApp):  # type: ignore[misc]
         self._wanted = self._paths.compute(self._down)
         for each in self._switches.values():
             if each.ready:
-                self._reroute(each)
+                each.reroute(self._wanted[each.fe])
 
-    def _resynchronise(self, switch: _Switch) -> None:
+    def _resynchronise(self, switch: Connection) -> None:
         """The old master's rows, and its beacon, become ours."""
         for number in self._numbers:
             if number != self._number:
                 switch.datapath.send(switch.writer.forget_beacon(number))
-        self._send(switch, self._everything(switch), "resynchronised")
-
-    def _everything(self, switch: _Switch) -> bytes:
-        """The whole table, whatever the switch has: every row anew, and away with those that may
-        be there and should not. Built when the network was last seen to change."""
-        wanted = self._wanted[switch.fe]
-        if switch.prepared is None or switch.prepared[0] is not wanted:
-            unknown = dict.fromkeys(self._all_rows[switch.fe], (0, ""))
-            switch.prepared = (wanted, b"".join(switch.writer.changes(unknown, wanted)))
-        switch.rows = wanted
-        return switch.prepared[1]
+        switch.send(switch.everything(self._wanted[switch.fe]), "resynchronised")
 
     def _prepare(self) -> None:
         """A slave's spare time: what a takeover will need."""
         while True:
             for switch in list(self._switches.values()):
                 if not switch.is_master and switch.rows is not self._wanted[switch.fe]:
-                    self._everything(switch)
+                    switch.everything(self._wanted[switch.fe])
                     hub.sleep(PREPARE_PAUSE_S)
             hub.sleep(PREPARE_PAUSE_S)
-
-    def _reroute(self, switch: _Switch) -> None:
-        wanted = self._wanted[switch.fe]
-        octets = b"".join(switch.writer.changes(switch.rows, wanted))
-        switch.rows = wanted
-        if octets:
-            self._send(switch, octets, "rerouted")
-
-    def _send(self, switch: _Switch, octets: bytes, what: str) -> None:
-        switch.barriers += 1
-        switch.waiting[switch.barriers] = what
-        switch.datapath.send(octets + switch.writer.barrier())
 
     def _beat(self) -> None:
         interval_ns = self._ce.beacon_ms * 1_000_000
@@ -368,7 +323,7 @@ class BaselineController(RyuApp):  # type: ignore[misc]
             if switch.ready
         }
 
-    def _switch_of(self, event: Any) -> _Switch | None:
+    def _switch_of(self, event: Any) -> Connection | None:
         """None for one that has a newer connection, or none."""
         switch = self._switches.get(event.msg.datapath.id)
         return switch if switch is not None and switch.datapath is event.msg.datapath else None

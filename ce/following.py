@@ -19,6 +19,9 @@ from forces.wire import decode
 
 FEED_AGAIN_NS = 200_000_000
 """How often a replica that nobody feeds reads the FE's journal, and asks the master again."""
+COMPARE_REST_NS = 1_000_000
+"""Between two slices of a comparison, each of half as long: a CE that hands its FEs over one after
+the other compares the first ones' tables meanwhile, and must not keep a core from the last."""
 
 
 class Following:
@@ -115,7 +118,7 @@ class Following:
 
     def _compare(self, fe: int, now: int) -> None:
         if self._replicas[fe].look():
-            self._work.later(lambda when: self._compare(fe, when), now)
+            self._work.later(lambda when: self._compare(fe, when), now, COMPARE_REST_NS)
 
     def backup(self, session: FeSession, now: int) -> None:
         """This CE is no master of this FE: see that its replica is in step."""

@@ -21,17 +21,17 @@ class Work:
 
     def __init__(self, out: list[Effect]) -> None:
         self._out = out
-        self._waiting: deque[Step] = deque()
+        self._waiting: deque[tuple[Step, int]] = deque()
 
-    def later(self, step: Step, now: int) -> None:
-        """In a turn of its own."""
-        self._waiting.append(step)
+    def later(self, step: Step, now: int, rest_ns: int = 0) -> None:
+        """In a turn of its own; after a rest, if nobody waits for what is worked out."""
+        self._waiting.append((step, rest_ns))
         if len(self._waiting) == 1:
-            self._out.append(SetTimer(WORK_TIMER, now))
+            self._out.append(SetTimer(WORK_TIMER, now + rest_ns))
 
     def turn(self, now: int) -> None:
         """The timer fired."""
-        step = self._waiting.popleft()
+        step, _rest = self._waiting.popleft()
         if self._waiting:
-            self._out.append(SetTimer(WORK_TIMER, now))
+            self._out.append(SetTimer(WORK_TIMER, now + self._waiting[0][1]))
         step(now)

@@ -140,6 +140,19 @@ def test_one_slice_a_turn_and_each_fe_in_its_turn() -> None:
     assert (turns, done["a"], done["b"]) == (6, 3, 3)
 
 
+def test_what_nobody_waits_for_rests_between_its_slices() -> None:
+    out: list[Effect] = []
+    work = Work(out)
+    done: list[int] = []
+    work.later(done.append, 100, rest_ns=7)
+    assert out.pop() == SetTimer(WORK_TIMER, 107)
+    work.later(done.append, 101)
+    work.turn(107)
+    assert (out.pop(), done) == (SetTimer(WORK_TIMER, 107), [107])
+    work.turn(108)
+    assert (out, done) == ([], [107, 108])
+
+
 def replica_of(rows: int, intended: int) -> FeReplica:
     tables = FeTables()
     tables.intended[Table.PREFIXES] = {n: n.to_bytes(14, "big") for n in range(2, intended + 2)}

@@ -147,7 +147,6 @@ class Guard:
         _step_ahead()
         if self._pthread.pthread_mutex_lock(self._mutex) != errno.EOWNERDEAD:
             return
-        _step_back(self._owner)
         (count,) = _COUNT.unpack_from(self._memory, _MUTEX_OCTETS)
         packets = _packet_socket(local_address, udp)
         for number in range(min(count, SLOTS)):
@@ -157,7 +156,7 @@ class Guard:
                 packets.sendto(abort_packet(header), address)
             except OSError:
                 continue  # that peer cannot be reached; its heartbeats will tell it
-        _step_back(0)
+        _step_back()
 
 
 def _step_ahead() -> None:
@@ -168,10 +167,10 @@ def _step_ahead() -> None:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
 
 
-def _step_back(pid: int) -> None:
-    """Taking a dead process apart (5 ms of a processor) must hold up nobody who lives."""
+def _step_back() -> None:
+    """Its own end must hold up nobody who lives."""
     with suppress(OSError):
-        os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _close_files() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +17,7 @@ from lab.backend import FaultFailed, FaultSpec, LabError
 from lab.emulated.faults import kinds
 from lab.emulated.faults.bench import Bench
 from lab.emulated.faults.planned import PlannedSwitch
+from lab.emulated.faults.process import give_way
 from lab.emulated.faults.schedule import UndoJournal
 from lab.emulated.meters.journals import Journals
 from tests.lab.namespaces import wait_for
@@ -191,3 +195,26 @@ def test_a_switch_needs_an_api_and_another_ce(bench: PaperBench) -> None:
         PlannedSwitch(as_bench(bench), "ce1", {}).prepare()
     with pytest.raises(LabError, match="from ce1 to 'ce1': not one of ce2"):
         PlannedSwitch(as_bench(bench), "ce1", {"to": "ce1"})
+
+
+def test_a_process_that_is_to_die_has_no_priority_left_in_any_thread() -> None:
+    code = (
+        "import os, threading, time\n"
+        "os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))\n"
+        "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+        "print('ready', flush=True); time.sleep(60)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
+        assert child.stdout is not None
+        if child.stdout.readline() != b"ready\n":
+            pytest.skip("SCHED_FIFO is refused here: it takes root")
+        tasks = [int(task) for task in os.listdir(f"/proc/{child.pid}/task")]
+        assert len(tasks) == 2
+        assert {os.sched_getscheduler(task) for task in tasks} == {os.SCHED_FIFO}
+        give_way(child.pid)
+        assert {os.sched_getscheduler(task) for task in tasks} == {os.SCHED_OTHER}
+    finally:
+        child.kill()
+        child.wait()
+    give_way(child.pid)  # it has ended: nothing to do

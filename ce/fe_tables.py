@@ -161,7 +161,7 @@ class FeTables:
         or route over it, and goes after the last: at no step is a route missing that is wanted
         before and after. None: LOOK_ROWS more were looked at, and there is no Config for them.
 
-        Ends, or is thrown away, before the intention changes."""
+        Ends, or is thrown away, when the intention changes."""
         self._give_another_chance()
         for table in (Table.NEXT_HOPS, Table.GROUPS, Table.PREFIXES):
             yield from self._writes(Op.SET, table, self.intended[table], self._to_set)

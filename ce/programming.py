@@ -88,6 +88,14 @@ class Programmer:
         """What is intended, or what the FE is believed to hold, has changed."""
         self._current = False
 
+    def abandon(self, now: int) -> None:
+        """The rest of the plan is not wanted any more, and nobody makes another one: the next
+        master will."""
+        if self._plan is not None:
+            self._plan = None
+            if not self.busy:
+                self._on_idle(now)
+
     def sync(self, now: int) -> bool:
         """Begin to send what differs; False if nothing does. Of a table that is not large the
         first slice goes at once."""

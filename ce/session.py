@@ -223,6 +223,7 @@ class FeSession:
             return
         self.programmer.outdated()
         if self.departure.under_way:
+            self.programmer.abandon(now)
             return
         if self.takeover is None or self.takeover.writing:
             self.programmer.sync(now)

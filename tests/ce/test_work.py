@@ -120,6 +120,39 @@ def test_a_link_event_in_the_middle_of_a_load_is_obeyed(monkeypatch: pytest.Monk
     assert_obeys(net, CE1)
 
 
+def test_a_master_that_leaves_does_not_mix_two_intentions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has begun is half of the old one: the rest is the next master's."""
+    net = Network(diamond(extra_routes=ROUTES))
+    ce, turn, turns = net.ces[CE1], Work.turn, 0
+    written: list[int] = []
+
+    def rows() -> list[int]:
+        return [len(ce.ne.tables[fe].expected[Table.PREFIXES]) for fe in (1, 4)]
+
+    def watched(work: Work, now: int) -> None:
+        nonlocal turns
+        turns += 1
+        if turns == 5:
+            for fe in (1, 4):
+                ce.sessions[fe].departure.under_way = True
+            net.fes[2].values[PHY, 2, (3,)] = b"\x02"
+            event = net.fes[2].port_event(CE1, 2, False)
+            net.ce(CE1, MessageReceived(2, Channel.MP, event, 60))
+            written.extend(rows())
+        turn(work, now)
+
+    monkeypatch.setattr(Work, "turn", watched)
+    net.beat_hearts(300)
+    net.associate_all(CE1)
+    net.run_ms(200)
+    assert 0 < min(written) < ROUTES
+    assert rows() == written
+    for fe in (1, 4):
+        programmer = ce.sessions[fe].programmer
+        assert programmer is not None
+        assert not programmer.busy
+
+
 def test_one_slice_a_turn_and_each_fe_in_its_turn() -> None:
     out: list[Effect] = []
     work, done = Work(out), Counter[str]()

@@ -43,7 +43,7 @@ PURE = (
     "fe_datapath/punting.py",
     "experiments/measures/",
 )
-IMPURE_ALLOWED = ("forces/io/", "forces/model/library.py", "forces/model/loader.py")
+IMPURE_ALLOWED = ("forces/io/", "forces/model/library.py")
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:

@@ -186,10 +186,11 @@ def test_unknown_names_are_one_line_that_names_the_known_ones_and_exit_2(lab: La
     ):  # fmt: skip
         done = lab.verb(*arguments)
         assert (done.returncode, done.stdout, done.stderr) == (2, "", f"ceha: {line}\n")
-    unknown = lab.verb("fault", "krash", "ce1")
-    assert unknown.returncode == 2
-    assert unknown.stderr.startswith("ceha: no fault kind 'krash' (kinds: crash, hang,")
-    assert unknown.stderr.count("\n") == 1
+    for kind, known in (("krash", ": did you mean 'crash'?\n"), ("flood", " (known: crash, hang,")):
+        unknown = lab.verb("fault", kind, "ce1")
+        assert unknown.returncode == 2
+        assert unknown.stderr.startswith(f"ceha: no fault kind '{kind}'{known}")
+        assert unknown.stderr.count("\n") == 1
 
 
 def test_a_second_up_of_the_same_name_is_one_line_and_exit_2(lab: Lab) -> None:

@@ -55,7 +55,7 @@ class Probe:
 
     def _start(self, host: int, what: str, config: dict[str, Any]) -> subprocess.Popen[bytes]:
         ready = self.folder / f"{what}.ready"
-        function = f"lab.emulated.probe_{what}:run"
+        function = f"lab.emulated.meters.probe_{what}:run"
         process = self.net[2 * host].start(function, {**config, "ready": str(ready)})
         wait_for(ready.exists, 5, f"{what} ready")
         return process

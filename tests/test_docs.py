@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from experiments import scenario
 from experiments.cli import app
+from experiments.expectations import METRICS
+from experiments.report import results_page
 from lab.emulated.faults.kinds import KINDS
 from topologies import loader
 
@@ -84,3 +87,17 @@ def test_the_readme_names_every_scenario() -> None:
         assert any(fnmatch(shipped, name) for name in named), shipped
     for name in named:
         assert any(fnmatch(shipped, name) for shipped in SCENARIOS), name
+
+
+def test_what_is_said_of_results_names_scenarios_cells_and_figures_that_there_are() -> None:
+    notes = yaml.safe_load((ROOT / "docs" / "results-notes.yaml").read_text())
+    told = dict.fromkeys(map(str, notes["surprised"]), "") | {
+        text: name for name, text in notes["scenarios"].items()
+    }
+    assert set(notes["scenarios"]) <= set(SCENARIOS)
+    places = [(name or own, *rest) for text, own in told.items()
+              for name, *rest in results_page.PLACE.findall(text)]  # fmt: skip
+    assert places
+    for name, cell, metric, _which in places:
+        cells = {each.name for each in scenario.load_scenario(name).cells}
+        assert (cell in cells, metric in METRICS) == (True, True), (name, cell, metric)

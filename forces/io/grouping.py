@@ -84,8 +84,6 @@ class GroupedTml(ABC):
             log.warning("%s: connect to 0x%08x, which is not disconnected", self.name, peer)
             return
         group = self._groups[peer] = Group(peer, Stage.DIALING)
-        timeout = self.config.connect_timeout_ms / 1000
-        group.timer = self._loop.call_later(timeout, self._connect_timeout, group)
         self._dial_next(group)
 
     def disconnect(self, peer: int, abort: bool) -> None:
@@ -249,6 +247,10 @@ class GroupedTml(ABC):
 
     def _dial_next(self, group: Group) -> None:
         channel = DIAL_ORDER[len(group.links)]
+        if group.timer is not None:
+            group.timer.cancel()
+        timeout = self.config.connect_timeout_ms / 1000
+        group.timer = self._loop.call_later(timeout, self._connect_timeout, group)
         try:
             link = self._dial(group.peer, self.config.peers[group.peer], channel)
         except OSError as error:

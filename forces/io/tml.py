@@ -26,6 +26,7 @@ class TmlConfig:
     listen: bool
     """True at a CE, False at an FE (the FE dials; RFC 5811 section 4.2)."""
     connect_timeout_ms: int = 400
+    """Of each channel: three in turn over a long way take longer than one that nobody answers."""
     mp_lifetime_ms: int = 1000
     """SCTP-PR lifetime on MP (RFC 5811 section 4.2.1.3)."""
     lp_lifetime_ms: int = 100

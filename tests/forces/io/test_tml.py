@@ -13,6 +13,7 @@ from forces.errors import UsageError
 from forces.events import LossCause
 from forces.header import MAX_MESSAGE_LENGTH
 from forces.io.tml import TmlConfig
+from forces.io.tml_memory import MemoryTml
 from tests.forces.io.tmlkit import (
     CE,
     FE,
@@ -430,3 +431,21 @@ def test_two_peers_with_one_address_are_a_wrong_configuration() -> None:
 
     with pytest.raises(UsageError, match="same control address"):
         TcpTml(TmlConfig("127.0.0.1", {1: "127.0.0.2", 2: "127.0.0.2"}, listen=True))
+
+
+def test_three_channels_over_a_long_way_have_the_patience_of_one_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    knock = MemoryTml._knock
+
+    def late(tml: MemoryTml, link: Any) -> None:
+        tml.loop.call_later(0.04, knock, tml, link)
+
+    monkeypatch.setattr(MemoryTml, "_knock", late)
+
+    async def body(pair: Pair) -> None:
+        pair.fe.connect(CE)
+        await until(lambda: pair.fe_user.all("up") or pair.fe_user.all("failed"))
+        assert pair.fe_user.calls == [("up", CE)]
+
+    with_pair("memory", body, connect=False, connect_timeout_ms=100)
